@@ -1,0 +1,1 @@
+"""The benchmark: one exchange's cost beside a bare loop of system calls and beside other tools."""

@@ -1,0 +1,54 @@
+"""Sarracenia (metpx-sr3): a watch with a plugin that does the work where a post would be made.
+
+Sarracenia's usual way is watch -> AMQP broker -> subscriber. A watch can do the job by itself, with
+one process and no broker in between, which is faster: so that is what is measured.
+"""
+
+from __future__ import annotations
+
+import shutil
+
+from bench.peers.base import SCRIPTS, Peer
+
+CONFIG = """\
+callback sr3_enrich
+path {input}
+post_baseUrl file:/
+post_on_start True
+fileEvents create
+download off
+sleep 0.005
+batch 100
+nodupe_ttl 0
+logLevel warning
+"""
+
+
+class Sarracenia(Peer):
+    """One process, which looks for gathered events every 5 ms while busy (its default: 5 s)."""
+
+    name = "sarracenia"
+    title = "Sarracenia (sr3)"
+    quiet = 15.0  # its naps double while nothing happens, up to 10 s
+
+    def prepare(self) -> None:
+        self._bin = self.cache.venv("sarracenia", ["metpx-sr3==3.3.1", "requests"])
+
+    def configure(self) -> None:
+        base = self.place / "config/sr3"
+        (base / "watch").mkdir(parents=True)
+        (base / "plugins").mkdir()
+        (base / "watch/bench.conf").write_text(CONFIG.format(input=self.input))
+        shutil.copy(SCRIPTS / "sr3_enrich.py", base / "plugins")
+        (base / "default.conf").write_text("")
+
+    def start_agents(self) -> None:
+        # A killed one leaves its pid file behind, and a new one refuses to start beside it.
+        shutil.rmtree(self.place / "cache", ignore_errors=True)
+        env = {
+            "XDG_CONFIG_HOME": str(self.place / "config"),
+            "XDG_CACHE_HOME": str(self.place / "cache"),
+            "BENCH_OUT": str(self.output),
+            "BENCH_URL": self.api,
+        }
+        self.agents = [self.spawn("sr3", [self._bin / "sr3", "foreground", "watch/bench"], env)]

@@ -1,0 +1,43 @@
+"""What people write today: watch a folder, POST each file, write the answer. IN OUT URL."""
+
+import os
+import sys
+import threading
+
+import requests
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers import Observer
+
+inbound, outbound, url = sys.argv[1:4]
+session = requests.Session()
+lock = threading.Lock()
+
+
+def enrich(path):
+    name = os.path.basename(path)
+    try:
+        with open(path, "rb") as source:
+            answer = session.post(url, data=source, timeout=30)
+    except FileNotFoundError:
+        return  # seen twice: at the start and as an event
+    answer.raise_for_status()
+    part = os.path.join(outbound, name + ".tmp")
+    with open(part, "wb") as result:
+        result.write(answer.content)
+    os.rename(part, os.path.join(outbound, name))
+    os.unlink(path)
+
+
+class Handler(FileSystemEventHandler):
+    def on_created(self, event):  # also what is renamed into the folder from outside
+        with lock:
+            enrich(event.src_path)
+
+
+observer = Observer()
+observer.schedule(Handler(), inbound)
+observer.start()
+for left in sorted(os.listdir(inbound)):  # what lay there before the start
+    with lock:
+        enrich(os.path.join(inbound, left))
+observer.join()

@@ -1,0 +1,20 @@
+"""roundtrip: files handed from host to host through shared folders, and back enriched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["AsyncClient", "Client", "__version__"]
+
+if TYPE_CHECKING:
+    from roundtrip.client import AsyncClient, Client
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that `roundtrip --version` doesn't pay for what only programs need.
+    if name in ("AsyncClient", "Client"):
+        from roundtrip import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

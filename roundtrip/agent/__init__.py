@@ -1,0 +1,1 @@
+"""The agent: wake, observe, next step, act; start, stop, supervise."""

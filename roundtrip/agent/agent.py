@@ -1,0 +1,220 @@
+"""The agent of one role: wakes at events, looks at the names, lets the role act; nothing else.
+
+    kernel events --> notice --> schedule --> role.look(exchange) --> the shares
+    timer         --> heartbeat, health of the shares, and now and then a full listing
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from roundtrip.agent.outbox import Outbox
+from roundtrip.agent.schedule import Schedule
+from roundtrip.agent.shares import SharePair
+from roundtrip.errors import ShareError
+from roundtrip.protocol.markers import timestamp
+from roundtrip.protocol.names import Namer
+from roundtrip.roles.requester import Requester
+from roundtrip.roles.responder import Responder
+from roundtrip.shares.lock import AgentLock
+from roundtrip.shares.port import Folder
+from roundtrip.watch import Event, Kind, Watch, WatchSettings
+
+log = logging.getLogger("roundtrip.agent")
+
+_SHARE = "share"
+_SHARE_KINDS = frozenset({Kind.APPEARED, Kind.CREATED, Kind.REMOVED})
+_SHARE_RETRY = 2.0  # seconds between two looks for a share that went away
+_SOON = 5.0  # with --once: what is due within so many seconds is still waited for
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Times are in seconds; `exchanges` are looked at once."""
+
+    version: str
+    heartbeat: float = 30.0
+    rescan: float = 300.0
+    stop_timeout: float = 10.0
+    exchanges: int = 64
+
+
+class Agent:
+    """One role at work, from `run` until `stop`."""
+
+    def __init__(
+        self,
+        shares: SharePair,
+        pins: Folder,
+        locks: list[AgentLock],
+        watching: WatchSettings,
+        settings: AgentSettings,
+    ) -> None:
+        self._shares = shares
+        self._pins = pins
+        self._locks = locks
+        self._watching = watching
+        self._settings = settings
+        self._side: Requester | Responder
+        self._outbox: Outbox | None = None
+        self._schedule: Schedule
+        self._stopping = asyncio.Event()
+        self._check_shares = asyncio.Event()
+        self._namer = Namer()
+        self._started = timestamp(time.time())
+
+    def employ(
+        self, side: Requester | Responder, outbox: Outbox | None = None
+    ) -> None:
+        """Give the agent its role."""
+        self._side = side
+        self._outbox = outbox
+        # The responder counts what it enriches itself; the others must find room beside that.
+        limit = self._settings.exchanges * 2
+        self._schedule = Schedule(side.look, limit, lambda error: self._check_shares.set())
+
+    def wake(self, exchange: str) -> None:
+        """Look at an exchange soon."""
+        self._schedule.wake(exchange)
+
+    def stop(self) -> None:
+        """End `run` once what is in hand is done or parked."""
+        self._stopping.set()
+
+    async def run(self, *, once: bool = False) -> None:
+        """Work until `stop`, or with `once` until nothing is left to do now.
+
+        Raises:
+            ShareError: a share or folder can't be used at the start.
+            BusyError: another agent does this already.
+        """
+        await self._shares.verify(self._pins)
+        for lock in self._locks:
+            lock.acquire()
+        watch = Watch(self._notice, self._watching)
+        try:
+            try:
+                await self._begin(watch)
+            except OSError as error:
+                raise ShareError(f"{error.filename or 'a share'}: {error.strerror}") from error
+            await (self._finish_what_is_there() if once else self._serve())
+        finally:
+            log.info("stopping")
+            watch.close()
+            if self._outbox is not None:
+                await self._outbox.schedule.stop(self._settings.stop_timeout)
+            await self._schedule.stop(self._settings.stop_timeout)
+            for lock in self._locks:
+                lock.release()
+            log.info("stopped")
+
+    async def _begin(self, watch: Watch) -> None:
+        watch.add(_SHARE, self._shares.local.path, _SHARE_KINDS)
+        await self._beat()
+        for name in await self._side.start():
+            self.wake(name)
+        await self._rescan()
+        if self._outbox is not None:
+            await self._outbox.start(watch)
+        log.info("ready", extra={"role": self._side.role.value, "pid": os.getpid()})
+
+    def _notice(self, events: list[Event]) -> None:
+        for event in events:
+            if event.folder != _SHARE:
+                if self._outbox is not None:
+                    self._outbox.notice(event)
+            elif event.kind in (Kind.RESCAN, Kind.GONE):
+                self._check_shares.set()
+            elif name := self._side.notice(event.name, event.kind is Kind.REMOVED):
+                self._schedule.wake(name)
+
+    async def _finish_what_is_there(self) -> None:
+        schedules = [self._schedule]
+        if self._outbox is not None:
+            schedules.insert(0, self._outbox.schedule)
+        while not self._stopping.is_set() and any(each.is_busy(_SOON) for each in schedules):
+            for each in schedules:
+                await each.until_idle(_SOON)
+
+    async def _serve(self) -> None:
+        """Nothing but the heartbeat wakes an agent that has nothing to do."""
+        last_scan = time.monotonic()
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            while not stopping.done():
+                checking = asyncio.ensure_future(self._check_shares.wait())
+                await asyncio.wait(
+                    {stopping, checking},
+                    timeout=self._settings.heartbeat,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                checking.cancel()
+                if stopping.done():
+                    return
+                due = time.monotonic() - last_scan >= self._settings.rescan
+                if await self._keep_up(rescan=due or self._check_shares.is_set()):
+                    last_scan = time.monotonic()
+        finally:
+            stopping.cancel()
+
+    async def _keep_up(self, *, rescan: bool) -> bool:
+        """One turn of the timer; returns whether the shares were listed."""
+        self._check_shares.clear()
+        try:
+            if not self._shares.are_current():
+                await self._recover()
+                rescan = True
+            await self._beat()
+            if rescan:
+                await self._rescan()
+        except OSError as error:
+            log.warning("share trouble", extra={"error": str(error)})
+            return False
+        return rescan
+
+    async def _recover(self) -> None:
+        """A share has gone or another is in its place: touch nothing until it is back."""
+        self._schedule.pause()
+        log.error("share lost; waiting for it")
+        while not self._stopping.is_set():
+            try:
+                await self._shares.reopen(self._pins)
+            except ShareError as error:
+                log.warning("share not back", extra={"reason": str(error)})
+                await _wait_for(self._stopping, _SHARE_RETRY)
+            else:
+                log.info("share back")
+                self._schedule.resume()
+                return
+
+    async def _rescan(self) -> None:
+        for name in await self._side.rescan():
+            self.wake(name)
+
+    async def _beat(self) -> None:
+        await self._shares.beat(
+            self._namer,
+            {
+                "time": timestamp(time.time()),
+                "started": self._started,
+                "version": self._settings.version,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                **self._side.figures(),
+            },
+        )
+
+
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+

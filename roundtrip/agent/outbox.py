@@ -1,0 +1,139 @@
+"""Where files come in on A: the outbox, its pipeline folders, and what `send` and `Client` submit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from roundtrip.agent.schedule import Schedule
+from roundtrip.errors import ShareError
+from roundtrip.protocol.names import is_exchange, is_internal
+from roundtrip.roles.desk import Desk
+from roundtrip.roles.intake import Intake
+from roundtrip.shares.posix import PosixFolder
+from roundtrip.watch import Event, Kind, Watch
+
+log = logging.getLogger("roundtrip.agent")
+
+OUTBOX = "outbox"
+SUBMIT = "submit"
+_OUTBOX_KINDS = frozenset({Kind.CLOSED, Kind.APPEARED, Kind.FOLDER})
+_PIPELINE_KINDS = frozenset({Kind.CLOSED, Kind.APPEARED})
+_LIMIT = 16
+
+
+class Outbox:
+    """Watches the outbox and hands each complete file on as a new exchange.
+
+    A file is known as `<folder key>/<name>`: `outbox/x.csv`, `outbox/<pipeline>/x.csv`,
+    `submit/<exchange>`.
+    """
+
+    def __init__(
+        self,
+        outbox: PosixFolder,
+        submit: PosixFolder,
+        desk: Desk,
+        intake: Intake,
+        adopt: Callable[[str], None],
+    ) -> None:
+        self._folders = {OUTBOX: outbox, SUBMIT: submit}
+        self._desk = desk
+        self._intake = intake
+        self._adopt = adopt
+        self._watch: Watch | None = None
+        self.schedule = Schedule(self._take, _LIMIT)
+
+    async def start(self, watch: Watch) -> None:
+        """Watch, then take what is there already."""
+        self._watch = watch
+        watch.add(OUTBOX, self._folders[OUTBOX].path, _OUTBOX_KINDS)
+        watch.add(SUBMIT, self._folders[SUBMIT].path, frozenset({Kind.APPEARED}))
+        await self._scan(OUTBOX)
+        await self._scan(SUBMIT)
+
+    def notice(self, event: Event) -> bool:
+        """Handle an event; False if it is about another folder."""
+        if event.folder not in self._folders:
+            return False
+        match event.kind:
+            case Kind.RESCAN:
+                self.schedule.wake(f"{event.folder}/")
+            case Kind.FOLDER:
+                self.schedule.wake(f"{event.folder}/{event.name}/")
+            case Kind.GONE:
+                self._forget(event.folder)
+            case _:
+                self._consider(event.folder, event.name)
+        return True
+
+    def _consider(self, folder: str, name: str) -> None:
+        file: str | None = name
+        if folder == SUBMIT:
+            file = name if is_exchange(name) else None
+        else:
+            file = self._intake.candidate(name)
+        if file is not None:
+            self.schedule.wake(f"{folder}/{file}")
+
+    async def _take(self, key: str) -> float | None:
+        folder, _, name = key.rpartition("/")
+        if not name:
+            await self._scan(folder)
+            return None
+        if folder == SUBMIT:
+            await self._take_submitted(name)
+            return None
+        pipeline = folder.removeprefix(OUTBOX).removeprefix("/") or None
+        taken = await self._intake.take(self._folders[folder], pipeline, name)
+        if taken.exchange is not None:
+            self._adopt(taken.exchange)
+        return taken.again
+
+    async def _take_submitted(self, exchange: str) -> None:
+        try:
+            await self._folders[SUBMIT].move(exchange, self._desk.pending, exchange)
+        except FileNotFoundError:
+            return  # Taken already: events are hints.
+        log.info("taken", extra={"exchange": exchange, "file": f"{SUBMIT}/{exchange}"})
+        self._adopt(exchange)
+
+    async def _scan(self, folder: str) -> None:
+        if folder not in self._folders and not self._open(folder):
+            return
+        path = self._folders[folder].path
+        if folder == OUTBOX and not self._folders[folder].is_current():
+            self._folders[folder].open_folder()
+        for name in await self._folders[folder].names():
+            if folder == OUTBOX and not is_internal(name) and (path / name).is_dir():
+                await self._scan(f"{OUTBOX}/{name}")
+            else:
+                self._consider(folder, name)
+
+    def _open(self, folder: str) -> bool:
+        """Watch a pipeline's folder; False if it isn't one (any more)."""
+        pipeline = folder.removeprefix(f"{OUTBOX}/")
+        if is_internal(pipeline) or "/" in pipeline:
+            return False
+        try:
+            self._folders[folder] = self._folders[OUTBOX].sub(pipeline)
+            assert self._watch is not None
+            self._watch.add(folder, self._folders[folder].path, _PIPELINE_KINDS)
+        except ShareError as error:
+            self._forget(folder)
+            log.warning("folder not watched", extra={"file": folder, "reason": str(error)})
+            return False
+        return True
+
+    def _forget(self, folder: str) -> None:
+        """A pipeline's folder has gone; the outbox itself is waited for."""
+        if folder in (OUTBOX, SUBMIT) or folder not in self._folders:
+            return
+        self._folders.pop(folder).close()
+        if self._watch is not None:
+            self._watch.remove(folder)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        for folder in self._folders.values():
+            folder.close()

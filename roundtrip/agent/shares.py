@@ -1,0 +1,71 @@
+"""The two shares as an agent holds them: opened, verified, and taken up again when they come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from roundtrip.errors import ShareError
+from roundtrip.protocol.names import INTERNAL_FOLDER, Namer
+from roundtrip.protocol.states import Role
+from roundtrip.shares import heartbeat
+from roundtrip.shares.identity import verify
+from roundtrip.shares.lock import AgentLock
+from roundtrip.shares.port import Folder
+from roundtrip.shares.posix import PosixFolder
+
+class SharePair:
+    """Both shares of one agent; `local` is the one it reads, on its own disk, `remote` it writes."""
+
+    def __init__(self, role: Role, unenriched: Path, enriched: Path, *, durable: bool) -> None:
+        self.unenriched = PosixFolder(unenriched, durable=durable)
+        self.enriched = PosixFolder(enriched, durable=durable)
+        asks = role is Role.REQUESTER
+        self.local = self.enriched if asks else self.unenriched
+        self.remote = self.unenriched if asks else self.enriched
+        self._role = role
+
+    def lock(self) -> AgentLock:
+        """The lock that keeps a second agent of this role away from these shares.
+
+        It lies in the local share, so that the kernel that grants it is the one that runs us.
+        """
+        return AgentLock(self.local.path / INTERNAL_FOLDER / f"agent-{self._role.value}.lock")
+
+    async def verify(self, pins: Folder) -> None:
+        """Check that both are the shares they should be.
+
+        Raises:
+            ShareError: one isn't.
+        """
+        await verify(self.unenriched, "unenriched", Role.RESPONDER, pins)
+        await verify(self.enriched, "enriched", Role.REQUESTER, pins)
+
+    async def reopen(self, pins: Folder) -> None:
+        """Follow the paths again, then verify.
+
+        Raises:
+            ShareError: a share isn't back.
+        """
+        self.unenriched.open_folder()
+        self.enriched.open_folder()
+        try:
+            await self.verify(pins)
+        except OSError as error:
+            raise ShareError(f"{error.filename or 'a share'}: {error.strerror}") from error
+
+    def are_current(self) -> bool:
+        """Whether both paths still lead to the folders that were verified."""
+        return self.unenriched.is_current() and self.enriched.is_current()
+
+    async def beat(self, namer: Namer, fields: dict[str, object]) -> None:
+        """Renew this agent's life sign, in the share that the other side reads."""
+        internal = self.remote.sub(INTERNAL_FOLDER)
+        try:
+            await heartbeat.beat(internal, self._role, namer, fields)
+        finally:
+            internal.close()
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self.unenriched.close()
+        self.enriched.close()

@@ -1,0 +1,46 @@
+"""`roundtrip agent`: run one role until told to stop, or with --once until nothing is left to do."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+from roundtrip.errors import ExitCode
+
+if TYPE_CHECKING:
+    from roundtrip.config import Settings
+
+
+def add_parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    common: argparse.ArgumentParser,
+) -> None:
+    """Add the `agent` command."""
+    parser = subparsers.add_parser("agent", parents=[common], help="run this host's agent")
+    parser.add_argument(
+        "--once", action="store_true", help="deal with what is there, then exit (for cron)"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the agent; SIGTERM and SIGINT end it."""
+    from roundtrip import logs
+    from roundtrip.config import load
+
+    settings = load(args.config, args.role)
+    logs.configure(settings.log_level)
+    asyncio.run(_work(settings, once=args.once))
+    return ExitCode.OK
+
+
+async def _work(settings: Settings, *, once: bool) -> None:
+    from roundtrip.assembly import build_agent
+
+    agent = build_agent(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.stop)
+    await agent.run(once=once)

@@ -1,0 +1,71 @@
+"""What a whole agent is told to do: frozen values with absolute paths, seconds and bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from roundtrip.enrich.settings import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class SharesSettings:
+    """The two shared folders, and whether an empty marker counts as a request."""
+
+    unenriched: Path
+    enriched: Path
+    empty_marker: str = "accept"  # accept | refuse
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """Where applications on A drop files, and when such a file is complete."""
+
+    path: Path
+    complete: str = "close_write"  # close_write | moved_to | done
+    settle: float = 0.0  # seconds a file must have been left alone
+    ignore: tuple[str, ...] = ()  # globs on top of the built-in ones
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSettings:
+    """What an agent takes on at once, and how often it tries again."""
+
+    exchanges: int = 64  # handled at once
+    attempts: int = 5  # times A publishes one exchange
+    answers: int = 10  # times B answers the same request
+    payload: int | None = None  # bytes of the largest request B accepts
+
+
+@dataclass(frozen=True, slots=True)
+class TimingSettings:
+    """Pauses, all in seconds."""
+
+    heartbeat: float = 30.0
+    settle: float = 1.0  # before a marker made in place is believed
+    grace: float = 60.0  # before a broken state is quarantined
+    rescan: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The configuration of one agent; no text in its repr is a secret."""
+
+    role: str  # a | b
+    root: Path
+    file: Path
+    shares: SharesSettings
+    outbox: OutboxSettings
+    inbox: Path
+    failed: Path
+    archive: Path | None  # None: originals are not kept
+    archive_keep: float | None  # seconds; None: for ever
+    state: Path
+    quarantine: Path
+    watch_backend: str  # auto | inotify | poll
+    watch_interval: float
+    limits: LimitsSettings
+    timing: TimingSettings
+    durability: str  # result | full
+    log_level: str  # debug | info | warning | error
+    pipelines: tuple[Pipeline, ...]

@@ -1,0 +1,160 @@
+"""What may stand in the texts of a pipeline: names, URLs, templates, selectors, secret references.
+
+Each check returns the text as it is or raises ValueError with a sentence for the user. The
+sentences never quote a URL, header or body: after secrets are filled in they would give them away.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+
+from roundtrip.enrich.template import Template
+
+SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
+# `$${` first: it is the escape, and must not be seen as `$` and then `${`.
+REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>" + SECRET_NAME + r")\}")
+
+_FIELD_NAME = re.compile(r"[\w.-]+")
+_PLAIN_FIELD = re.compile(r"\{[\w.-]+\}")
+_NOT_A_FIELD = (
+    "has a brace that is not a {field}; a field is a name of letters, digits, '_', '-' and '.'"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
+_ORIGIN = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+
+
+def check_name(text: str) -> str:
+    """Check the name of a pipeline, step or target: it becomes a folder, a column, a field."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(
+            "is not a usable name; use up to 64 letters, digits, '_', '-' and '.', "
+            "beginning with a letter or digit"
+        )
+    return text
+
+
+def check_path(text: str) -> str:
+    """Check the text of a path; whether it exists is not looked at."""
+    if not text or "\0" in text:
+        raise ValueError("is not a path; give a folder's or file's name")
+    return text
+
+
+def check_glob(text: str) -> str:
+    """Check a glob over original names."""
+    if not text:
+        raise ValueError("is an empty glob and matches nothing; write '*' to match all")
+    return text
+
+
+def check_secret_name(text: str) -> str:
+    """Check a key of `secrets`."""
+    if not re.fullmatch(SECRET_NAME, text):
+        raise ValueError("is not a secret's name; use letters, digits, '_', '-' and '.'")
+    return text
+
+
+def unreferenced(text: str) -> str:
+    """Return `text` with `${` for each `$${`, and a space for each reference."""
+    return REFERENCE.sub(lambda found: " " if found["name"] else "${", text)
+
+
+def fields(text: str) -> list[str]:
+    """Return the names in the `{field}` templates of a text, as the engine will read them."""
+    return [field.name for field in Template(text).fields]
+
+
+def check_references(text: str) -> str:
+    """Check that each `${` is a whole `${NAME}`, or `$${` for a literal one."""
+    if "${" in REFERENCE.sub(" ", text):
+        raise ValueError(
+            "has '${' without a secret's name and '}'; write ${NAME}, or $${ for a literal ${"
+        )
+    return text
+
+
+def check_template(text: str) -> str:
+    """Check references and fields; braces that hold neither, as in JSON, are plain characters."""
+    check_references(text)
+    return check_fields(text)
+
+
+def check_fields(text: str) -> str:
+    """Check that fields are names only: no attributes, indexes, conversions or formats."""
+    if not all(_FIELD_NAME.fullmatch(name) for name in fields(unreferenced(text))):
+        raise ValueError(_NOT_A_FIELD)
+    return text
+
+
+def check_url(text: str) -> str:
+    """Check a URL template: http or https, a literal host, fields only after it.
+
+    A reference at the very beginning hides the host: it is checked again when it is filled in.
+    """
+    check_template(text)
+    if re.search(r"[{}]", _PLAIN_FIELD.sub("", unreferenced(text))):
+        raise ValueError(_NOT_A_FIELD)
+    reference = REFERENCE.match(text)
+    if not (reference and reference["name"]):
+        check_origin(REFERENCE.sub("x", text))
+    return text
+
+
+def check_origin(url: str) -> str:
+    """Check that scheme, host and port of a URL are there and hold no `{field}`.
+
+    A field there would let one record send the request, secrets included, to any host.
+    """
+    if _UNSAFE.search(url):
+        raise ValueError("has a space, backslash or control character; percent-encode it")
+    if "#" in url:
+        raise ValueError("has a '#', and a fragment is never sent; write %23 for a literal one")
+    origin = _ORIGIN.match(url)
+    if origin is None:
+        raise ValueError("must begin with http:// or https://")
+    if "{" in origin[1] or "}" in origin[1]:
+        raise ValueError(
+            "has a {field} in its host or port; fields may stand only in path and query"
+        )
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "has no usable host or port; write it like https://api.example.org/ip/{ip}"
+        )
+    return url
+
+
+def check_header_name(text: str) -> str:
+    """Check a header's name (a token of RFC 9110 section 5.6.2)."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("is not a header's name; use letters, digits and '-'")
+    return text
+
+
+def check_header(text: str) -> str:
+    """Check a header's value template: one line (RFC 9110 section 5.5)."""
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
+        raise ValueError("has a line break or control character; a header's value is one line")
+    return check_template(text)
+
+
+def check_selector(text: str) -> str:
+    """Check that a text compiles as JMESPath."""
+    try:
+        jmespath.compile(text)
+    except JMESPathError as error:
+        reason = str(error).splitlines()[0].rstrip(":.") if str(error) else "it is empty"
+        raise ValueError(f"is not JMESPath: {reason}; see https://jmespath.org") from None
+    except (RecursionError, ValueError):
+        raise ValueError("is not JMESPath that can be compiled; make it simpler") from None
+    return text

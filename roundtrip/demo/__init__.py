@@ -1,0 +1,1 @@
+"""The sample API, sample files and sample pipelines that `roundtrip demo` and the tutorial use."""

@@ -1,0 +1,82 @@
+"""Everything that can go wrong on purpose: the exit codes and the errors that carry one clear line."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a `roundtrip` command's exit status means (documented in docs/reference/exit-codes.md)."""
+
+    OK = 0
+    """It did what was asked."""
+    FAILED = 1
+    """The exchange was answered, and the answer is `failed`."""
+    USAGE = 2
+    """The command line is wrong (argparse's own code)."""
+    CONFIG = 3
+    """The configuration is wrong or missing; each error was printed with its line."""
+    SHARE = 4
+    """A share or folder is missing, not initialised, not the one it was, or not writable."""
+    BUSY = 5
+    """Another agent of this role holds this share or this state folder."""
+    WAITING = 6
+    """Time ran out while the exchange was still under way; nothing is lost."""
+    INPUT = 7
+    """The input can't be sent: missing, not a regular file, unreadable."""
+    INTERNAL = 70
+    """A defect in roundtrip itself (EX_SOFTWARE of sysexits.h); the log has the details."""
+    INTERRUPTED = 130
+    """Ended by Ctrl-C (128 + SIGINT, as shells report it)."""
+
+
+class RoundtripError(Exception):
+    """An error whose text is one line for the user: what, where, what to do."""
+
+    exit_code: ExitCode = ExitCode.INTERNAL
+
+
+class ConfigError(RoundtripError):
+    """The configuration can't be used; `problems` has one line for each error found."""
+
+    exit_code = ExitCode.CONFIG
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ShareError(RoundtripError):
+    """A share or one of the agent's own folders can't be used as it is."""
+
+    exit_code = ExitCode.SHARE
+
+
+class BusyError(RoundtripError):
+    """Another agent already does this job."""
+
+    exit_code = ExitCode.BUSY
+
+
+class InputError(RoundtripError):
+    """What the user asked to send can't be sent."""
+
+    exit_code = ExitCode.INPUT
+
+
+class StillWaiting(RoundtripError):
+    """The exchange goes on, but the caller's patience ended."""
+
+    exit_code = ExitCode.WAITING
+
+
+class UnusableMarker(RoundtripError):
+    """A marker is not what section 3.5 of the protocol asks for."""
+
+
+class UnusableName(RoundtripError):
+    """A name is outside the protocol's grammar."""
+
+
+class PipelineError(RoundtripError):
+    """A request can't be enriched at all: unknown pipeline, unparsable payload, a failing step."""

@@ -1,0 +1,1 @@
+"""What each side of an exchange does: the requester, the responder, and what both share."""

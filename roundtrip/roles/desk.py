@@ -1,0 +1,64 @@
+"""The requester's own folders, and how names in them are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import PurePath
+
+from roundtrip.protocol.names import ulid_of
+from roundtrip.shares.port import Folder
+
+PROBLEM_SUFFIX = ".problem.json"
+_NAME_MAX = 255  # bytes, Linux's limit for one name (path_resolution(7))
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A's folders; all but `archive` are on one file system, so that a rename moves between them."""
+
+    submit: Folder
+    """Files handed over by `send` and `Client`, already named as exchanges."""
+    pending: Folder
+    """Originals whose answer is wanted."""
+    collected: Folder
+    """Private copies of answers, and problem documents, on their way to where they belong."""
+    closing: Folder
+    """Originals whose answer is safe, while the request is being dropped."""
+    tickets: Folder
+    outcomes: Folder
+    """One record for each exchange that somebody waits for."""
+    inbox: Folder
+    failed: Folder
+    archive: Folder | None
+
+
+def problem_of(name: str) -> str:
+    """The name of the problem document that belongs to `name`."""
+    return name + PROBLEM_SUFFIX
+
+
+def free_names(original: str, exchange: str) -> Iterator[str]:
+    """Names for a file called `original`: its own, then ones with the ULID before the extension."""
+    yield original
+    path = PurePath(original)
+    label = ulid_of(exchange) or exchange
+    for number in count(1):
+        tail = f".{label}{f'-{number}' if number > 1 else ''}{path.suffix}"
+        yield _shortened(path.stem, _NAME_MAX - len(PROBLEM_SUFFIX) - len(tail)) + tail
+
+
+def _shortened(stem: str, limit: int) -> str:
+    while len(stem.encode(errors="surrogateescape")) > limit:
+        stem = stem[:-1]
+    return stem
+
+
+async def moved(source: Folder, name: str, target: Folder, new_name: str) -> bool:
+    """Rename into `target`, durably; False if `new_name` is taken there."""
+    try:
+        await source.move(name, target, new_name, durable=True)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,150 @@
+"""The outbox: which of its files are complete, and how they become exchanges.
+
+    outbox/orders.csv             --complete?-->  pending/<ULID>-orders.csv
+    outbox/<pipeline>/orders.csv  --complete?-->  the same, with a ticket that names the pipeline
+
+Never half a file: what is complete is told by the event (`close_write`, `moved_to`) or by the
+producer's own `FILE.done` (`done`), and whatever told it, nobody may still have the file open for
+writing. Names that editors and transfer tools use for what is in flight are left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from roundtrip.protocol.names import MARKER_SUFFIX, Namer
+from roundtrip.roles import ticket as tickets
+from roundtrip.roles.desk import Desk
+from roundtrip.roles.ticket import Ticket
+from roundtrip.shares.port import Entry, Folder, Kind
+
+log = logging.getLogger("roundtrip.roles")
+
+IN_FLIGHT = (
+    ".*",  # rsync, sftp tools, Samba, NFS's .nfs*, vim's .swp
+    "*~",  # editors' backups
+    "#*#",  # Emacs' auto-save
+    "4913",  # vim's probe of a folder's permissions, made and removed at once
+    "*.tmp",
+    "*.temp",
+    "*.part",
+    "*.partial",
+    "*.filepart",  # WinSCP
+    "*.crdownload",
+    "*.download",
+    "*.swp",
+    "*.swx",
+    "*.!*",
+)
+"""Names that are never taken from the outbox."""
+
+_BUSY_DELAY = 1.0
+_EMPTY_SETTLE = 1.0  # touch(1) and some FTP servers close a file empty before they write it
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSettings:
+    """How files in the outbox are known to be complete.
+
+    `settle` is how long, in seconds, a file must be unchanged as well; `ignore` are globs beside
+    the built-in ones.
+    """
+
+    complete: str = "close_write"  # close_write | moved_to | done
+    settle: float = 0.0
+    ignore: tuple[str, ...] = ()
+
+
+class Taken(NamedTuple):
+    """What became of a candidate: the exchange that it is now, or when to try again, or neither."""
+
+    exchange: str | None = None
+    again: float | None = None
+
+
+class _Seen(NamedTuple):
+    entry: Entry
+    since: float
+
+
+class Intake:
+    """Takes complete files from the outbox and its pipeline folders."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        settings: OutboxSettings,
+        namer: Namer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._desk = desk
+        self._settings = settings
+        self._namer = namer
+        self._clock = clock
+        self._ignore = IN_FLIGHT + settings.ignore
+        self._seen: dict[tuple[str, str], _Seen] = {}
+        self._refused: set[tuple[str, str]] = set()
+
+    def candidate(self, name: str) -> str | None:
+        """The file that a name in the outbox says is complete; None if it says nothing."""
+        by_marker = self._settings.complete == "done"
+        if name.endswith(MARKER_SUFFIX) != by_marker:
+            return None
+        file = name.removesuffix(MARKER_SUFFIX)
+        ignored = not file or any(fnmatchcase(file, glob) for glob in self._ignore)
+        return None if ignored else file
+
+    async def take(self, folder: Folder, pipeline: str | None, name: str) -> Taken:
+        """Make the file an exchange, if it is there, is a file, and nobody writes to it."""
+        key = (folder.label, name)
+        entry = await folder.stat(name)
+        if entry is None or entry.kind is not Kind.FILE:
+            self._refuse(key, entry)
+            return Taken()
+        if (left := self._unsettled(key, entry)) > 0:
+            return Taken(again=left)
+        try:
+            if await folder.is_being_written(name):
+                return Taken(again=_BUSY_DELAY)
+            exchange = await self._admit(folder, pipeline, name)
+        except FileNotFoundError:
+            return Taken()  # Its producer took it back.
+        finally:
+            self._seen.pop(key, None)
+        log.info("taken", extra={"exchange": exchange, "file": name, "size": entry.size})
+        return Taken(exchange)
+
+    def _refuse(self, key: tuple[str, str], entry: Entry | None) -> None:
+        self._seen.pop(key, None)
+        if entry is None or entry.kind is Kind.FOLDER:
+            self._refused.discard(key)
+        elif key not in self._refused:
+            self._refused.add(key)
+            log.warning("not a regular file; left where it is", extra={"file": "/".join(key)})
+
+    def _unsettled(self, key: tuple[str, str], entry: Entry) -> float:
+        """Seconds that the file must still stay as it is before it is believed to be complete."""
+        settle = self._settings.settle
+        if entry.size == 0:
+            settle = max(settle, _EMPTY_SETTLE)
+        if not settle:
+            return 0.0
+        seen = self._seen.get(key)
+        if seen is None or seen.entry != entry:
+            seen = self._seen[key] = _Seen(entry, self._clock())
+        return seen.since + settle - self._clock()
+
+    async def _admit(self, folder: Folder, pipeline: str | None, name: str) -> str:
+        exchange = self._namer(name)
+        wanted = Ticket(name, pipeline)
+        if wanted != tickets.implied(exchange):
+            await self._desk.tickets.put(tickets.file_of(exchange), wanted.encode(), durable=True)
+        await folder.move(name, self._desk.pending, exchange)
+        if self._settings.complete == "done":
+            await folder.remove(name + MARKER_SUFFIX)
+        return exchange

@@ -1,0 +1,139 @@
+"""Reading a request: its marker, its payload, and whether the two belong together."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from roundtrip.errors import UnusableMarker
+from roundtrip.protocol.markers import MAX_BYTES, Digest, Outcome, RequestMarker
+from roundtrip.protocol.names import marker_of
+from roundtrip.protocol.problem import Problem
+from roundtrip.shares.port import Entry, Folder, NotAFile, Payload
+
+NOTHING = Digest(0, hashlib.sha256(b"").hexdigest())
+
+
+class Settling(Exception):
+    """What lies there may still be changing; look again in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Refusal(NamedTuple):
+    """Why a request is answered without enrichment, and with which outcome."""
+
+    outcome: Outcome
+    problem: Problem
+
+
+@dataclass(slots=True)
+class Request:
+    """A request as it was read.
+
+    `asked` is what its answer refers to: what the marker claims, or else what the payload is.
+    `entry` is how the payload looked when it was opened.
+    """
+
+    marker: RequestMarker
+    asked: Digest
+    payload: Payload
+    entry: Entry | None
+    refusal: Refusal | None = None
+
+
+class _Marker(NamedTuple):
+    marker: RequestMarker
+    refusal: Refusal | None = None
+
+
+class RequestReader:
+    """Reads requests from Unenriched.
+
+    `settle` seconds is how long something unbelievable (an empty or unparsable marker, a payload
+    that isn't what its marker says) must stay the same before it is believed: a marker made in
+    place may still be growing.
+    """
+
+    def __init__(
+        self,
+        unenriched: Folder,
+        *,
+        settle: float,
+        limit: int | None,
+        refuse_empty_marker: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._unenriched = unenriched
+        self._settle = settle
+        self._limit = limit
+        self._refuse_empty_marker = refuse_empty_marker
+        self._clock = clock
+        self._doubts: dict[str, tuple[object, float]] = {}
+
+    def forget(self, exchange: str) -> None:
+        """The exchange is over."""
+        self._doubts.pop(exchange, None)
+
+    async def read(self, exchange: str) -> Request:
+        """The request as it is now; the caller closes its payload.
+
+        Raises:
+            Settling: it may still be changing.
+            FileNotFoundError: it has gone.
+        """
+        marker, refusal = await self._marker(exchange)
+        entry = await self._unenriched.stat(exchange)
+        try:
+            payload = await self._unenriched.open(exchange)
+        except NotAFile as error:
+            refusal = _refusal(exchange, "not-a-file", "The payload is not a regular file", error)
+            return Request(marker, marker.digest or NOTHING, Payload(0, b""), entry, refusal)
+        if refusal is None and self._limit is not None and payload.size > self._limit:
+            detail = f"{payload.size} bytes; this side takes {self._limit} at most"
+            refusal = _refusal(exchange, "too-large", "The payload is too large", detail)
+        digest = marker.digest or NOTHING
+        if refusal is None or marker.digest is None:
+            digest = await payload.digest()
+        if refusal is None and marker.digest not in (None, digest):
+            refusal = self._mismatch(exchange, marker, digest)
+        return Request(marker, marker.digest or digest, payload, entry, refusal)
+
+    async def _marker(self, exchange: str) -> _Marker:
+        content = await self._unenriched.read(marker_of(exchange), MAX_BYTES)
+        if content:
+            try:
+                return _Marker(RequestMarker.decode(content, exchange))
+            except UnusableMarker as error:
+                self._await_settled(exchange, content)
+                refusal = _refusal(exchange, "marker", "The request's marker is unusable", error)
+                return _Marker(RequestMarker(exchange, exchange), refusal)
+        self._await_settled(exchange, content)
+        bare = RequestMarker.decode(content, exchange)
+        if not self._refuse_empty_marker:
+            return _Marker(bare)
+        detail = "this side is configured to refuse markers without a digest"
+        return _Marker(bare, _refusal(exchange, "marker", "The request's marker is empty", detail))
+
+    def _mismatch(self, exchange: str, marker: RequestMarker, found: Digest) -> Refusal:
+        self._await_settled(exchange, (marker.digest, found))
+        detail = f"the payload has {found.size} bytes and hashes to {found.sha256}"
+        problem = Problem("mismatch", "The payload is not what its marker says", detail, exchange)
+        return Refusal(Outcome.RESEND, problem)
+
+    def _await_settled(self, exchange: str, finding: object) -> None:
+        doubt = self._doubts.get(exchange)
+        if doubt is None or doubt[0] != finding:
+            doubt = self._doubts[exchange] = (finding, self._clock())
+        left = doubt[1] + self._settle - self._clock()
+        if left > 0:
+            raise Settling(left)
+
+
+def _refusal(exchange: str, kind: str, title: str, detail: object) -> Refusal:
+    return Refusal(Outcome.FAILED, Problem(kind, title, str(detail), exchange))

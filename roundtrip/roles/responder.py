@@ -1,0 +1,307 @@
+"""The responder (role b): answers each request once and gives the same answer as long as it is asked.
+
+    Unenriched/N, N.done --read, verified--> enrich --> kept/N, kept/N.done      private, local
+                                                          |
+    Enriched/N, N.done   <-----------publish--------------+                     A collects, and drops
+    Enriched/N.done, N   dropped once the request is gone
+    kept/N.done, N       forgotten
+
+A request that can't be enriched is answered too: `failed` with a problem document, or `resend` if
+its payload isn't what its marker says. Nothing but a vanished request goes without an answer.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple, Protocol, cast
+
+from roundtrip.enrich import PayloadFault, Withdrawn
+from roundtrip.errors import PipelineError
+from roundtrip.protocol.markers import Digest, Outcome, RequestMarker, ResponseMarker, timestamp
+from roundtrip.protocol.names import marker_of, split
+from roundtrip.protocol.problem import Problem
+from roundtrip.protocol.states import Names, Role, State, Step, after, state_of
+from roundtrip.roles import quarantine
+from roundtrip.roles.kept import Kept, KeptAnswers, Spool
+from roundtrip.roles.request import Request, RequestReader, Settling
+from roundtrip.roles.side import Side, is_strange, survey
+from roundtrip.shares.port import Folder
+
+log = logging.getLogger("roundtrip.roles")
+
+
+@dataclass(frozen=True, slots=True)
+class ResponderSettings:
+    """Times are in seconds, sizes in bytes.
+
+    `exchanges` are enriched at once; one request is answered `answers` times at most.
+    """
+
+    settle: float = 1.0
+    grace: float = 60.0
+    exchanges: int = 64
+    answers: int = 10
+    payload: int | None = None
+    refuse_empty_marker: bool = False
+    responder: tuple[tuple[str, str], ...] = ()
+
+
+class Answer(NamedTuple):
+    """What enrichment made of a payload; its bytes are in the sink."""
+
+    outcome: Outcome
+    stats: dict[str, float]
+    pipeline: str
+
+
+class Enrich(Protocol):
+    """The port to enrichment.
+
+    Raises:
+        PipelineError: this request can't be enriched; the text says why.
+    """
+
+    async def __call__(
+        self,
+        request: RequestMarker,
+        source: BinaryIO,
+        sink: BinaryIO,
+        cancelled: Callable[[], bool],
+    ) -> Answer: ...
+
+
+class Responder(Side):
+    """B's side of every exchange on one pair of shares."""
+
+    role = Role.RESPONDER
+
+    def __init__(
+        self,
+        unenriched: Folder,
+        enriched: Folder,
+        kept: Folder,
+        reports: Folder,
+        enrich: Enrich,
+        settings: ResponderSettings,
+        *,
+        wake: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(unenriched, enriched, grace=settings.grace, clock=clock)
+        self._kept = KeptAnswers(kept)
+        self._reports = reports
+        self._enrich = enrich
+        self._settings = settings
+        self._wake = wake
+        self._reader = RequestReader(
+            unenriched,
+            settle=settings.settle,
+            limit=settings.payload,
+            refuse_empty_marker=settings.refuse_empty_marker,
+            clock=clock,
+        )
+        self._busy = 0
+        self._line: dict[str, None] = {}  # Exchanges that wait for their turn, in order.
+        self._withdrawn: set[str] = set()
+        self.answered = 0
+
+    async def start(self) -> list[str]:
+        """Look at everything that an earlier life kept an answer of: some may be over by now."""
+        return sorted(await self._kept.exchanges())
+
+    async def rescan(self) -> list[str]:
+        """List both shares; returns what is to be looked at now, and queues the requests."""
+        found, strange = await survey(self.unenriched, self.enriched)
+        due = self.due(found, wanted=frozenset())
+        self._line_up(name for name, step in due if step in (Step.ANSWER, Step.MARK))
+        return strange + [name for name, step in due if step not in (Step.ANSWER, Step.MARK)]
+
+    def _line_up(self, exchanges: Iterable[str]) -> None:
+        """Queue requests that a listing found, without looking at each of them now."""
+        self._line.update(dict.fromkeys(exchanges))
+        for _ in range(self._settings.exchanges - self._busy):
+            self._call_next()
+
+    def _call_next(self) -> None:
+        if self._line and self._busy < self._settings.exchanges:
+            first = next(iter(self._line))
+            del self._line[first]
+            self._wake(first)
+
+    def notice(self, name: str, removed: bool) -> str | None:
+        """What an event in Unenriched is about: the name to look at, if any."""
+        found = split(name)
+        if found is None:
+            return name if is_strange(name) and not removed else None
+        exchange, is_marker = found
+        if is_marker and removed:
+            self._withdrawn.add(exchange)
+        # A payload alone changes nothing, unless its marker was there before it.
+        return exchange if is_marker or removed or self.is_broken(exchange) else None
+
+    def figures(self) -> dict[str, int]:
+        """What the life sign says of the work in hand."""
+        return {"enriching": self._busy, "waiting": len(self._line), "answered": self.answered}
+
+    async def look(self, exchange: str) -> float | None:
+        """Do whatever is B's to do now; returns in how many seconds to look again, if at all."""
+        if is_strange(exchange):
+            reason = "its name can't name an exchange, so it can't be answered"
+            await quarantine.report(self._reports, exchange, reason)
+            return None
+        try:
+            names = await self.observe(exchange)
+            if names.request_marker:
+                self._withdrawn.discard(exchange)
+            return await self._look(exchange, names)
+        finally:
+            self._call_next()
+
+    async def _look(self, exchange: str, names: Names) -> float | None:
+        while True:
+            step, again = self.plan(exchange, names, wanted=False)
+            if step is Step.WAIT:
+                break
+            if step in (Step.ANSWER, Step.MARK):
+                return await self._answer_in_turn(exchange, names)
+            await self.drop(exchange, step)
+            names = after(self.role, step, names)
+        if state_of(names) is State.ABSENT:
+            await self._forget(exchange)
+        elif again is None and self.is_broken(exchange):
+            await quarantine.report(self._reports, exchange, f"broken: names {tuple(names)}")
+        return again
+
+    async def _forget(self, exchange: str) -> None:
+        if await self._kept.forget(exchange):
+            log.info("closed", extra={"exchange": exchange})
+        await quarantine.lift(self._reports, exchange)
+        self._reader.forget(exchange)
+        self._withdrawn.discard(exchange)
+
+    async def _answer_in_turn(self, exchange: str, names: Names) -> float | None:
+        if self._busy >= self._settings.exchanges:
+            self._line[exchange] = None
+            return None
+        self._busy += 1
+        try:
+            return await self._answer(exchange, names)
+        except Settling as settling:
+            return settling.seconds
+        except FileNotFoundError:
+            if await self.unenriched.stat(marker_of(exchange)):
+                raise  # Something else is missing.
+            return None  # The request was withdrawn while it was being read.
+        finally:
+            self._busy -= 1
+
+    async def _answer(self, exchange: str, names: Names) -> float | None:
+        request = await self._reader.read(exchange)
+        with request.payload:
+            kept = await self._kept.get(exchange)
+            if kept is None or not kept.answers(request):
+                kept = await self._make(exchange, request)
+            elif kept.given < self._settings.answers:
+                kept = kept.again(request.marker.attempt)
+                await self._kept.record(exchange, kept)
+            else:
+                reason = f"held: answered {kept.given} times, and asked again"
+                await quarantine.report(self._reports, exchange, reason)
+                return None
+        if await self.unenriched.stat(marker_of(exchange)) is None:
+            log.info("withdrawn", extra={"exchange": exchange})
+            return None
+        return await self._publish(exchange, names, kept.marker)
+
+    async def _make(self, exchange: str, request: Request) -> Kept:
+        """Make an answer and keep it; one that says why not is an answer too."""
+        began = time.monotonic()
+        outcome, problem = request.refusal or (None, None)
+        answer = Answer(outcome or Outcome.FAILED, {}, request.marker.pipeline or "")
+        if problem is None:
+            try:
+                return await self._enriched(exchange, request, began)
+            except Withdrawn:
+                raise Settling(0.0) from None  # Nobody wants it any more: look what is left to do.
+            except PipelineError as error:
+                problem = _problem(error, exchange)
+            except (OSError, Settling):
+                raise  # Nothing is wrong with the request: try again.
+            except Exception as error:
+                # A defect of ours or of a step's. Without an answer, A would wait for ever and
+                # every new try would pay again.
+                log.exception("defect", extra={"exchange": exchange})
+                problem = Problem("internal", "Enrichment broke down", repr(error)[:500], exchange)
+        log.warning(
+            "refused",
+            extra={"exchange": exchange, "outcome": answer.outcome, "reason": problem.detail},
+        )
+        with Spool(self._kept.folder, exchange) as spool:
+            spool.write(problem.encode())
+            return await self._keep(exchange, request, answer, spool, began)
+
+    async def _enriched(self, exchange: str, request: Request, began: float) -> Kept:
+        content = request.payload.source
+        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        with Spool(self._kept.folder, exchange) as spool:
+            answer = await self._enrich(
+                request.marker,
+                source,
+                cast("BinaryIO", spool),
+                lambda: exchange in self._withdrawn,
+            )
+            if source is content and await self.unenriched.stat(exchange) != request.entry:
+                raise Settling(self._settings.settle)  # It changed between its two readings.
+            return await self._keep(exchange, request, answer, spool, began)
+
+    async def _keep(
+        self, exchange: str, request: Request, answer: Answer, spool: Spool, began: float
+    ) -> Kept:
+        digest = await spool.finish()
+        marker = ResponseMarker(
+            exchange=exchange,
+            outcome=answer.outcome,
+            digest=digest,
+            request=request.asked,
+            attempt=request.marker.attempt,
+            stats=answer.stats | {"seconds": round(time.monotonic() - began, 3)},
+            responder={**dict(self._settings.responder), "pipeline": answer.pipeline},
+            created=timestamp(time.time()),
+        )
+        kept = Kept(marker, given=1)
+        await self._kept.record(exchange, kept)
+        return kept
+
+    async def _publish(self, exchange: str, names: Names, marker: ResponseMarker) -> float | None:
+        """Hand the kept answer over; returns 0 to look again at once if it can't be trusted."""
+        if names.response:  # An earlier life's, perhaps not all there: nobody acts on it unmarked.
+            await self.enriched.remove(exchange)
+        with await self._kept.folder.open(exchange) as payload:
+            digest = await self.enriched.put(exchange, payload.source)
+        if digest != marker.digest:
+            log.warning("kept answer is torn; made again", extra={"exchange": exchange})
+            await self.enriched.remove(exchange)
+            await self._kept.forget(exchange)
+            return 0.0
+        await self.enriched.put(marker_of(exchange), marker.encode())
+        self.answered += 1
+        log.info(
+            "answered",
+            extra={
+                "exchange": exchange,
+                "outcome": marker.outcome,
+                "size": digest.size,
+                "seconds": marker.stats.get("seconds"),
+            },
+        )
+        return None
+
+
+def _problem(error: PipelineError, exchange: str) -> Problem:
+    if isinstance(error, PayloadFault):
+        return Problem("payload", error.title, error.detail, exchange, error.status)
+    return Problem("pipeline", "The request can't be enriched", str(error), exchange)

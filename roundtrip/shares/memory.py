@@ -1,0 +1,172 @@
+"""Folders in memory: the shipped fake, which can be told to crash at any mutating operation.
+
+A `MemoryDisk` is what survives a crash; a run of the roles on top of it is what doesn't.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import BinaryIO
+
+from roundtrip.errors import ShareError
+from roundtrip.protocol.markers import Digest
+from roundtrip.protocol.names import part_of
+from roundtrip.shares.port import SMALL, Entry, Folder, Kind, Payload
+
+Guard = Callable[[str, str], Awaitable[None]]
+"""Awaited with an operation's description, before (`"before"`) and after (`"after"`) it."""
+
+
+async def _unguarded(moment: str, operation: str) -> None:
+    """The guard that lets everything pass."""
+
+
+class MemoryDisk:
+    """The contents of any number of folders, and the guard that sees each mutation."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.guard: Guard = _unguarded
+        self._clock = count(1)
+        self.changed: dict[tuple[str, str], int] = {}
+
+    def folder(self, label: str) -> MemoryFolder:
+        """The folder of this label, made if it isn't there."""
+        self.files.setdefault(label, {})
+        return MemoryFolder(self, label)
+
+    def touch(self, label: str, name: str) -> None:
+        """Note that a file changed, in ticks of this disk's own clock."""
+        self.changed[label, name] = next(self._clock)
+
+
+class MemoryFolder:
+    """One folder of a `MemoryDisk`."""
+
+    def __init__(self, disk: MemoryDisk, label: str) -> None:
+        self.label = label
+        self._disk = disk
+
+    @property
+    def _files(self) -> dict[str, bytes]:
+        return self._disk.files[self.label]
+
+    def sub(self, name: str) -> MemoryFolder:
+        label = f"{self.label}/{name}"
+        if label not in self._disk.files:
+            raise ShareError(f"{label}: no such folder")
+        return MemoryFolder(self._disk, label)
+
+    async def names(self) -> list[str]:
+        return list(self._files)
+
+    async def stat(self, name: str) -> Entry | None:
+        content = self._files.get(name)
+        if content is None:
+            return None
+        return Entry(Kind.FILE, len(content), self._disk.changed.get((self.label, name), 0))
+
+    def _content(self, name: str) -> bytes:
+        try:
+            return self._files[name]
+        except KeyError:
+            raise _not_found(name) from None
+
+    async def read(self, name: str, limit: int) -> bytes:
+        return self._content(name)[: limit + 1]
+
+    async def open(self, name: str) -> Payload:
+        content = self._content(name)
+        if len(content) <= SMALL:
+            return Payload(len(content), content)
+        return Payload(len(content), None, io.BytesIO(content))
+
+    async def is_being_written(self, name: str) -> bool:
+        self._content(name)
+        return False
+
+    def create(self, name: str) -> BinaryIO:
+        return _Writer(self, name)
+
+    async def put(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
+        part = part_of(name)
+        digest = await self._store(part, source)
+        async with _Guarded(self._disk, f"rename {self.label}/{name}"):
+            self._rename(part, self, name)
+        return digest
+
+    async def replace(self, name: str, content: bytes) -> None:
+        async with _Guarded(self._disk, f"replace {self.label}/{name}"):
+            self._files[name] = content
+
+    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
+        return await self._store(name, source)
+
+    async def _store(self, name: str, source: bytes | BinaryIO) -> Digest:
+        content = source if isinstance(source, bytes) else source.read()
+        async with _Guarded(self._disk, f"create {self.label}/{name}"):
+            self._files[name] = b""  # What a crash in the middle of writing leaves behind.
+        async with _Guarded(self._disk, f"fill {self.label}/{name}"):
+            self._files[name] = content
+            self._disk.touch(self.label, name)
+        return Digest(len(content), hashlib.sha256(content).hexdigest())
+
+    async def move(self, name: str, to: Folder, new_name: str, *, durable: bool = False) -> None:
+        assert isinstance(to, MemoryFolder)
+        operation = f"move {self.label}/{name} to {to.label}/{new_name}"
+        async with _Guarded(self._disk, operation):
+            self._rename(name, to, new_name)
+
+    def _rename(self, name: str, to: MemoryFolder, new_name: str) -> None:
+        content = self._content(name)
+        if new_name in to._files:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
+        del self._files[name]
+        to._files[new_name] = content
+        self._disk.touch(to.label, new_name)
+
+    async def remove(self, name: str) -> bool:
+        if name not in self._files:
+            return False
+        async with _Guarded(self._disk, f"remove {self.label}/{name}"):
+            del self._files[name]
+        return True
+
+
+class _Writer(io.BytesIO):
+    """A file being written in place: its content is there once it is closed."""
+
+    def __init__(self, folder: MemoryFolder, name: str) -> None:
+        super().__init__()
+        self._folder = folder
+        self._name = name
+
+    def close(self) -> None:
+        if not self.closed:
+            self._folder._files[self._name] = self.getvalue()
+        super().close()
+
+
+class _Guarded:
+    """Shows one mutation to the disk's guard, before and after."""
+
+    def __init__(self, disk: MemoryDisk, operation: str) -> None:
+        self._disk = disk
+        self._operation = operation
+
+    async def __aenter__(self) -> None:
+        await self._disk.guard("before", self._operation)
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            await self._disk.guard("after", self._operation)
+
+
+def _not_found(name: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+

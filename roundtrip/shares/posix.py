@@ -1,0 +1,274 @@
+"""Folders on a POSIX file system: the only code that writes, renames or removes files.
+
+Everything is relative to an open descriptor of the folder, so that a mount that goes away or comes
+on top can't send a write to another place than the one that was checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import signal
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from roundtrip.errors import ShareError
+from roundtrip.protocol.markers import Digest
+from roundtrip.protocol.names import part_of
+from roundtrip.shares.port import SMALL, Entry, Folder, Kind, NotAFile, Payload
+
+_CHUNK = 1024 * 1024
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_RENAME_NOREPLACE = 1  # linux/fs.h
+
+
+def _kind(mode: int) -> Kind:
+    if stat.S_ISREG(mode):
+        return Kind.FILE
+    return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.OTHER
+
+
+class PosixFolder:
+    """A folder on a file system.
+
+    `durable=True` makes every put, write and move reach the disk before it returns (`durability:
+    full`); otherwise only those that ask for it do.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        self.label = str(path)
+        self.path = path
+        self._durable = durable
+        self._fd = -1
+        self.open_folder()
+
+    def open_folder(self) -> None:
+        """Open the folder (again): after a mount came or went, or the folder was replaced.
+
+        Raises:
+            ShareError: it isn't there, isn't a folder, or can't be opened.
+        """
+        try:
+            opened = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ShareError(f"{self.label}: {error.strerror}; is it mounted?") from error
+        self.close()
+        self._fd = opened
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def is_current(self) -> bool:
+        """Whether the path still leads to the folder that was opened."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return False
+        opened = os.fstat(self._fd)
+        return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
+
+    def sub(self, name: str) -> PosixFolder:
+        return PosixFolder(self.path / name, durable=self._durable)
+
+    async def names(self) -> list[str]:
+        return await asyncio.to_thread(os.listdir, self._fd)
+
+    async def stat(self, name: str) -> Entry | None:
+        try:
+            found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return Entry(_kind(found.st_mode), found.st_size, found.st_mtime_ns)
+
+    def _open(self, name: str) -> int:
+        # Look before opening: opening some devices has effects, O_NONBLOCK or not.
+        found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode):
+            opened = os.open(name, _READ, dir_fd=self._fd)
+            if stat.S_ISREG(os.fstat(opened).st_mode):
+                return opened
+            os.close(opened)
+        raise NotAFile(f"{self.label}/{name!a}: not a regular file")
+
+    async def read(self, name: str, limit: int) -> bytes:
+        opened = self._open(name)
+        try:
+            return _read_up_to(opened, limit + 1)
+        finally:
+            os.close(opened)
+
+    async def open(self, name: str) -> Payload:
+        opened = self._open(name)
+        try:
+            size = os.fstat(opened).st_size
+            if size <= SMALL:
+                content = _read_up_to(opened, SMALL + 1)
+                if len(content) <= SMALL:
+                    return Payload(len(content), content)
+            return Payload(size, None, os.fdopen(os.dup(opened), "rb", buffering=0))
+        finally:
+            os.close(opened)
+
+    async def is_being_written(self, name: str) -> bool:
+        opened = self._open(name)
+        try:
+            return _has_writer(opened)
+        finally:
+            os.close(opened)
+
+    def create(self, name: str) -> BinaryIO:
+        return os.fdopen(os.open(name, _CREATE | os.O_TRUNC, 0o666, dir_fd=self._fd), "wb")
+
+    async def put(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
+        part = part_of(name)
+        try:
+            digest = await self._fill(part, os.O_EXCL, source, durable)
+            self._rename(part, self._fd, name)
+        except BaseException:
+            # Whatever happened, leave no in-flight name behind; the first error is the one to tell.
+            with contextlib.suppress(OSError):
+                os.unlink(part, dir_fd=self._fd)
+            raise
+        if durable or self._durable:
+            os.fsync(self._fd)
+        return digest
+
+    async def replace(self, name: str, content: bytes) -> None:
+        part = part_of(name)
+        await self._fill(part, os.O_EXCL, content, durable=True)
+        os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        os.fsync(self._fd)
+
+    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
+        return await self._fill(name, os.O_TRUNC, source, durable)
+
+    async def _fill(
+        self, name: str, flags: int, source: bytes | BinaryIO, durable: bool
+    ) -> Digest:
+        durable = durable or self._durable
+        if isinstance(source, bytes):
+            return self._store(name, flags, durable, lambda fd: _write_bytes(fd, source))
+        return await asyncio.to_thread(
+            self._store, name, flags, durable, lambda fd: _copy_file(fd, source)
+        )
+
+    def _store(
+        self, name: str, flags: int, durable: bool, fill: Callable[[int], Digest]
+    ) -> Digest:
+        opened = os.open(name, _CREATE | flags, 0o666, dir_fd=self._fd)
+        try:
+            digest = fill(opened)
+            if durable:
+                os.fsync(opened)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(opened)
+            raise
+        os.close(opened)  # Over NFS, errors of earlier writes are told here (close(2)).
+        return digest
+
+    async def move(self, name: str, to: Folder, new_name: str, *, durable: bool = False) -> None:
+        assert isinstance(to, PosixFolder)
+        self._rename(name, to._fd, new_name)
+        if durable or self._durable:
+            os.fsync(to._fd)
+
+    def _rename(self, name: str, target: int, new_name: str) -> None:
+        try:
+            rename_without_replacing(self._fd, name, target, new_name)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            # This file system can't refuse by itself (FUSE, SMB, NFS): look first. Names on shares
+            # have one writer, so nobody comes in between.
+            _rename_after_looking(self._fd, name, target, new_name)
+
+    async def remove(self, name: str) -> bool:
+        try:
+            os.unlink(name, dir_fd=self._fd)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def _has_writer(opened: int) -> bool:
+    """Ask for a read lease (fcntl(2)): the kernel refuses it while anybody could still write."""
+    try:
+        # A writer that comes while we hold the lease makes the kernel signal us; SIGURG, unlike the
+        # default SIGIO, is ignored by default.
+        fcntl.fcntl(opened, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        # EAGAIN is the answer; anything else (another user's file, a file system without leases)
+        # means that there is no way to ask.
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _read_up_to(opened: int, limit: int) -> bytes:
+    found = os.read(opened, limit)
+    if not found or len(found) == limit:
+        return found
+    pieces = [found]
+    left = limit - len(found)
+    while left and (piece := os.read(opened, left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def _write_bytes(opened: int, content: bytes) -> Digest:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(opened, view) :]
+    return Digest(len(content), hashlib.sha256(content).hexdigest())
+
+
+def _copy_file(opened: int, source: BinaryIO) -> Digest:
+    digest, size = hashlib.sha256(), 0
+    while piece := source.read(_CHUNK):
+        digest.update(piece)
+        size += len(piece)
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(opened, view) :]
+    return Digest(size, digest.hexdigest())
+
+
+def _rename_after_looking(source: int, name: str, target: int, new_name: str) -> None:
+    try:
+        os.stat(new_name, dir_fd=target, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
+        return
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
+
+
+_renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+
+
+def rename_without_replacing(source: int, name: str, target: int, new_name: str) -> None:
+    """renameat2(2) with RENAME_NOREPLACE, which Python's `os` doesn't offer.
+
+    Args are the descriptors of the two folders and the two names.
+
+    Raises:
+        FileExistsError: `new_name` is taken.
+        OSError: as renameat2(2); EINVAL where the file system can't do it.
+    """
+    old, new = os.fsencode(name), os.fsencode(new_name)
+    if _renameat2(source, old, target, new, _RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name, None, new_name)

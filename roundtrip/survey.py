@@ -1,0 +1,171 @@
+"""What `roundtrip status` reports: read from the folders alone, with or without a running agent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypedDict
+
+from roundtrip.config import Settings
+from roundtrip.errors import ShareError
+from roundtrip.places import Places
+from roundtrip.protocol.names import INTERNAL_FOLDER, created_of
+from roundtrip.protocol.states import Role, State, state_of
+from roundtrip.roles.side import survey
+from roundtrip.shares.heartbeat import Heartbeat, last_beat
+from roundtrip.shares.identity import identify
+from roundtrip.shares.lock import holder_of
+from roundtrip.shares.posix import PosixFolder
+
+
+class Report(TypedDict):
+    """A snapshot; ages are in seconds, rates in exchanges a second since the last snapshot."""
+
+    role: str
+    root: str
+    agent: dict[str, Any] | None
+    states: dict[str, int]
+    oldest: dict[str, Any] | None
+    folders: dict[str, int]
+    rates: dict[str, float]
+    peer: dict[str, Any] | None
+    shares: dict[str, dict[str, Any]]
+
+
+class Surveyor:
+    """Makes reports; rates need two of them, or an agent whose life sign counts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._places = Places(settings)
+        self._settings = settings
+        self._last: tuple[float, dict[str, int]] | None = None
+
+    async def report(self) -> Report:
+        """Look at everything once."""
+        places = self._places
+        shares = {
+            "unenriched": await self._share(places.unenriched, "unenriched"),
+            "enriched": await self._share(places.enriched, "enriched"),
+        }
+        states, oldest = await self._states(shares)
+        mine, peer = await self._heartbeats()
+        return Report(
+            role=places.role.value,
+            root=str(self._settings.root),
+            agent=self._agent(mine),
+            states=states,
+            oldest=oldest,
+            folders=self._folders(),
+            rates=self._rates(mine),
+            peer=peer and {"role": _other(places.role).value, **peer.fields, "age": _age(peer)},
+            shares=shares,
+        )
+
+    async def _share(self, path: Path, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"path": str(path), "id": None, "home": None, "health": "ok"}
+        try:
+            with closing(PosixFolder(path)) as folder:
+                identity = await identify(folder)
+        except FileNotFoundError:
+            found["health"] = "not a share: no identity; mounted? initialised?"
+        except (ShareError, OSError) as error:
+            found["health"] = str(error)
+        else:
+            found |= {"id": identity.id, "home": identity.home.value}
+            pin = self._places.pins / f"{name}.share"
+            if pin.exists() and pin.read_text() != identity.id:
+                found["health"] = f"another share than before ({pin.read_text()})"
+        return found
+
+    async def _states(
+        self, shares: dict[str, dict[str, Any]]
+    ) -> tuple[dict[str, int], dict[str, Any] | None]:
+        counts = dict.fromkeys((state.value for state in State if state is not State.ABSENT), 0)
+        if any(share["id"] is None for share in shares.values()):
+            return counts, None
+        with (
+            closing(PosixFolder(self._places.unenriched)) as unenriched,
+            closing(PosixFolder(self._places.enriched)) as enriched,
+        ):
+            exchanges, _ = await survey(unenriched, enriched)
+        counts |= Counter(state_of(names).value for names in exchanges.values())
+        dated = [(created, name) for name in exchanges if (created := created_of(name))]
+        if not dated:
+            return counts, None
+        created, name = min(dated)
+        return counts, {"exchange": name, "age": round(time.time() - created, 1)}
+
+    def _folders(self) -> dict[str, int]:
+        places = self._places
+        paths = {"quarantine": places.quarantine, "kept": places.kept}
+        if places.role is Role.REQUESTER:
+            paths = {
+                "outbox": places.outbox,
+                "submitted": places.submit,
+                "pending": places.pending,
+                "closing": places.closing,
+                "inbox": places.inbox,
+                "failed": places.failed,
+            }
+        return {name: _count(path) for name, path in paths.items()}
+
+    async def _heartbeats(self) -> tuple[Heartbeat | None, Heartbeat | None]:
+        found: dict[Role, Heartbeat | None] = {}
+        written = {
+            Role.REQUESTER: self._places.unenriched,
+            Role.RESPONDER: self._places.enriched,
+        }
+        for role, path in written.items():
+            try:
+                with closing(PosixFolder(path / INTERNAL_FOLDER)) as internal:
+                    found[role] = await last_beat(internal, role)
+            except (ShareError, OSError):
+                found[role] = None  # The share's own line says what is wrong with it.
+        return found[self._places.role], found[_other(self._places.role)]
+
+    def _agent(self, mine: Heartbeat | None) -> dict[str, Any] | None:
+        holder = holder_of(self._places.lock)
+        if holder is None:
+            return None
+        try:
+            running: dict[str, Any] = json.loads(holder)
+        except ValueError:
+            running = {"holder": holder}
+        return running | (mine.fields if mine else {})
+
+    def _rates(self, mine: Heartbeat | None) -> dict[str, float]:
+        counters = ("delivered", "answered")
+        fields = mine.fields if mine else {}
+        now = {key: int(fields[key]) for key in counters if isinstance(fields.get(key), int)}
+        seen, self._last = self._last, (time.monotonic(), now)
+        if seen is None:
+            return {}
+        seconds = max(self._last[0] - seen[0], 0.001)
+        return {
+            key: round((count - seen[1][key]) / seconds, 2)
+            for key, count in now.items()
+            if key in seen[1] and count >= seen[1][key]
+        }
+
+
+def _other(role: Role) -> Role:
+    return Role.RESPONDER if role is Role.REQUESTER else Role.REQUESTER
+
+
+def _age(sign: Heartbeat) -> float | None:
+    """Seconds since a life sign was made, by the maker's clock against ours."""
+    try:
+        return round(time.time() - datetime.fromisoformat(sign.time).timestamp(), 1)
+    except ValueError:
+        return None
+
+
+def _count(path: Path) -> int:
+    try:
+        return sum(1 for entry in path.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return 0

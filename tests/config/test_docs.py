@@ -1,0 +1,91 @@
+"""The reference names every key, and its examples load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from roundtrip.config import load, schema
+from roundtrip.config.models import FileModel
+from roundtrip.config.problems import keys_at
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/configuration.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+DOCUMENTED = set(re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE))
+MAPPINGS = {  # in the page's words: how the file's path to each mapping is written there
+    (): "",
+    ("shares",): "shares.",
+    ("shares", "unenriched"): "shares.unenriched.",
+    ("shares", "enriched"): "shares.enriched.",
+    ("outbox",): "outbox.",
+    ("archive",): "archive.",
+    ("watch",): "watch.",
+    ("limits",): "limits.",
+    ("timing",): "timing.",
+    ("log",): "log.",
+    ("pipelines", "NAME"): "pipelines.NAME.",
+    ("pipelines", "NAME", "steps", 0): "",
+    ("pipelines", "NAME", "steps", 0, "http"): "http.",
+    ("pipelines", "NAME", "steps", 0, "retry"): "retry.",
+}
+
+
+def model_count(part: Any) -> int:
+    return len(part["$defs"]) + 1
+
+
+def keys() -> Iterator[str]:
+    for path, prefix in MAPPINGS.items():
+        yield from (prefix + key for key in keys_at(path))
+
+
+@pytest.mark.parametrize("key", sorted(set(keys())))
+def test_every_key_is_documented(key: str) -> None:
+    below = any(name.startswith(f"{key}.") for name in DOCUMENTED)
+    assert key in DOCUMENTED or below
+
+
+def test_no_key_is_documented_that_is_not_there() -> None:
+    types = {"duration", "size", "rate", "path", "glob", "count", "name"}
+    assert DOCUMENTED - types <= {*keys(), "secrets.NAME"}
+
+
+def test_no_mapping_is_forgotten_here() -> None:
+    assert len(MAPPINGS) == model_count(FileModel.model_json_schema())
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_every_example_loads_and_fits_the_schema(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEO_TOKEN", "token")
+    file = tmp_path / "roundtrip.yaml"
+    file.write_text(text)
+    assert load(file).file == file
+    jsonschema.Draft202012Validator(schema()).validate(yaml.safe_load(text))
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 5
+
+
+def test_the_schema_is_valid_and_refuses_what_the_loader_refuses() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    validator = jsonschema.Draft202012Validator(schema())
+    files: list[dict[str, object]] = [
+        {"rool": "a"},
+        {"role": "c"},
+        {"limits": {"payload": "10XB"}},
+        {"timing": {"grace": "1 week"}},
+        {"watch": {"backend": "fanotify"}},
+        {"outbox": 5},
+        {"pipelines": {"p": {"steps": []}}},
+    ]
+    for wrong in files:
+        assert not validator.is_valid(wrong), wrong
