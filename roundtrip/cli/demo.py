@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from threading import Event
+from typing import TYPE_CHECKING
 
 from roundtrip.errors import ExitCode, RoundtripError
 
@@ -32,38 +33,32 @@ def add_parser(
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo, or only its API, and return the exit code."""
-    with _signals_as_exits():
-        return _serve(args.port) if args.api else _demo(args.port or 0, args.keep)
-
-
-def _exit(number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + number)
+    with _interruption() as interrupted:
+        if args.api:
+            return _serve(args.port, interrupted)
+        return _demo(args.port or 0, args.keep, interrupted)
 
 
 @contextmanager
-def _signals_as_exits() -> Iterator[None]:
-    """Let `kill` and a closed terminal end the demo as Ctrl-C does: with everything stopped."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, _exit) for number in numbers]
+def _interruption() -> Iterator[Event]:
+    """An event that Ctrl-C, `kill` and a closed terminal set, in place of what they usually do."""
+    interrupted = Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda *_: interrupted.set()) for number in numbers]
     try:
-        yield
+        yield interrupted
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 
 
-def _serve(port: int | None) -> int:
+def _serve(port: int | None, interrupted: Event) -> int:
     from roundtrip.demo.api import DEFAULT_PORT
 
     with _api(DEFAULT_PORT if port is None else port) as api:
-        print(
-            f"sample API: {api.url}/countries/DE and {api.url}/airports/FRA; Ctrl-C ends it",
-            flush=True,
-        )
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            return ExitCode.OK
+        urls = f"{api.url}/countries/DE and {api.url}/airports/FRA"
+        print(f"sample API: {urls}; Ctrl-C ends it", flush=True)
+        interrupted.wait()
     return ExitCode.OK
 
 
@@ -81,7 +76,7 @@ def _api(port: int) -> Iterator[Server]:
         yield api
 
 
-def _demo(port: int, keep: bool) -> int:
+def _demo(port: int, keep: bool, interrupted: Event) -> int:
     from roundtrip.cli.demo_view import View
     from roundtrip.demo import samples, stage
     from roundtrip.demo.journey import Journey, Lookout, follow
@@ -90,11 +85,11 @@ def _demo(port: int, keep: bool) -> int:
     with _folder(keep) as folder, _api(port) as api:
         a, b = stage.build(folder, api.server_address[1])
         view.opening(folder, api.url)
-        with stage.running((b, a)) as agents:
+        with stage.running((b, a), interrupted.is_set) as running:
             outbox = a.root / "outbox"
             journeys = [Journey(samples.write(name, outbox).name) for name in samples.NAMES]
             lookout = Lookout(a.root, b.root / "Unenriched")
-            view.show(journeys, follow(journeys, lookout, agents))
+            view.show(journeys, follow(journeys, lookout, running))
         view.compare(samples.text("orders.csv"), journeys[0])
         view.closing(folder if keep else None, api.server_address[1])
     return ExitCode.FAILED if any(way.place != "inbox" for way in journeys) else ExitCode.OK

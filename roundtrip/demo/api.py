@@ -96,6 +96,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # a backlog of 5, the default, makes a burst's connections wait 1 s
 
     def __init__(self, port: int = 0, latency: float = DEFAULT_LATENCY) -> None:
         self.tables = load()

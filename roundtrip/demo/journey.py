@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roundtrip.demo.stage import Agent
+from roundtrip.demo.stage import Stage
 from roundtrip.errors import StillWaiting
 from roundtrip.protocol.names import marker_of, slug
 from roundtrip.protocol.states import Names, State, state_of
@@ -93,28 +93,25 @@ def _ends(names: list[str], ending: str) -> bool:
     return any(name.endswith(ending) and not name.startswith(".") for name in names)
 
 
-def follow(
-    journeys: list[Journey], lookout: Lookout, agents: tuple[Agent, ...]
-) -> Iterator[Journey]:
+def follow(journeys: list[Journey], lookout: Lookout, stage: Stage) -> Iterator[Journey]:
     """Yield a journey at each change, until all are over.
 
     Raises:
         StillWaiting: `PATIENCE` seconds went by.
         RoundtripError: an agent ended.
+        KeyboardInterrupt: the user wants to end it.
     """
     deadline = time.monotonic() + PATIENCE
     while not all(journey.over for journey in journeys):
-        for agent in agents:
-            agent.check()
+        stage.check()
         yield from (journey for journey in journeys if lookout.look(journey))
         if time.monotonic() > deadline:
-            raise StillWaiting(_stuck(journeys, agents))
+            raise StillWaiting(_stuck(journeys) + stage.log_tails())
         time.sleep(_LOOK_EVERY)
 
 
-def _stuck(journeys: list[Journey], agents: tuple[Agent, ...]) -> str:
+def _stuck(journeys: list[Journey]) -> str:
     files = ", ".join(
         f"{journey.name} ({journey.place})" for journey in journeys if not journey.over
     )
-    logs = "".join(f"\nthe end of {agent.host.log}:{agent.host.log_tail()}" for agent in agents)
-    return f"no end after {PATIENCE:.0f} s: {files}{logs}"
+    return f"no end after {PATIENCE:.0f} s: {files}"

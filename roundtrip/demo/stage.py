@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,26 @@ class Agent:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Both agents, and whether the user wants it all to end."""
+
+    agents: tuple[Agent, ...]
+    interrupted: Callable[[], bool]
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the user wants to end it, RoundtripError if an agent ended."""
+        if self.interrupted():
+            raise KeyboardInterrupt
+        for agent in self.agents:
+            agent.check()
+
+    def log_tails(self) -> str:
+        """The ends of both logs."""
+        hosts = [agent.host for agent in self.agents]
+        return "".join(f"\nthe end of {host.log}:{host.log_tail()}" for host in hosts)
+
+
 def build(folder: Path, port: int) -> tuple[Host, Host]:
     """Make hostA and hostB below `folder`, configured for the sample API at `port`."""
     a, b = Host("a", folder / "hostA"), Host("b", folder / "hostB")
@@ -101,12 +121,17 @@ def _init(host: Host) -> None:
 
 
 @contextmanager
-def running(hosts: tuple[Host, Host]) -> Iterator[tuple[Agent, ...]]:
-    """Run both hosts' agents until the block ends, however it ends."""
+def running(hosts: tuple[Host, Host], interrupted: Callable[[], bool]) -> Iterator[Stage]:
+    """Run both hosts' agents until the block ends, however it ends.
+
+    Signals must not raise meanwhile, or one that comes just when a process was started would leave
+    it behind; `interrupted` is asked instead.
+    """
     with ExitStack() as stack:
         agents = tuple(stack.enter_context(_agent(host)) for host in hosts)
-        _wait_until_alive(agents)
-        yield agents
+        stage = Stage(agents, interrupted)
+        _wait_until_alive(stage)
+        yield stage
 
 
 @contextmanager
@@ -139,18 +164,18 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _wait_until_alive(agents: tuple[Agent, ...]) -> None:
-    shares = [agent.host.root / name for agent in agents for name in ("Unenriched", "Enriched")]
+def _wait_until_alive(stage: Stage) -> None:
+    roots = [agent.host.root for agent in stage.agents]
+    shares = [root / name for root in roots for name in ("Unenriched", "Enriched")]
     deadline = time.monotonic() + START_SECONDS
-    waiting = list(agents)
+    waiting = list(stage.agents)
     while waiting:
-        for agent in agents:
-            agent.check()
+        stage.check()
         waiting = [agent for agent in waiting if not _alive(agent.host.role, shares)]
-        if time.monotonic() > deadline:
+        if waiting and time.monotonic() > deadline:
             raise RoundtripError(
-                f"agent {waiting[0].host.role} gave no sign of life in {START_SECONDS:.0f} s; "
-                f"the end of {waiting[0].host.log}:{waiting[0].host.log_tail()}"
+                f"agent {waiting[0].host.role} gave no sign of life in {START_SECONDS:.0f} s"
+                f"{stage.log_tails()}"
             )
         time.sleep(0.01)
 

@@ -104,13 +104,18 @@ def translate(error: Exception) -> httpx.TransportError:
         return httpx.UnsupportedProtocol("not a URL that can be called")
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError):
         return httpx.RemoteProtocolError("the server closed the connection or broke HTTP")
-    if isinstance(error, aiohttp.ClientPayloadError) and not isinstance(error.__cause__, OSError):
+    if isinstance(error, aiohttp.ClientPayloadError) and not _was_reset(error):
         return httpx.RemoteProtocolError("the server closed the connection within its answer")
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return httpx.WriteError("the server closed the connection while the request was sent")
     if isinstance(error, aiohttp.ClientError | OSError):
         return httpx.ReadError("the connection broke")
     return httpx.LocalProtocolError("the request can't be written as HTTP")
+
+
+def _was_reset(error: aiohttp.ClientPayloadError) -> bool:
+    # aiohttp keeps the connection's own error only in the text
+    return isinstance(error.__cause__, OSError) or "ConnectionResetError" in str(error)
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,7 @@ from roundtrip.protocol.names import part_of
 from roundtrip.shares.port import SMALL, Entry, Folder, Kind, Payload
 
 Guard = Callable[[str, str], Awaitable[None]]
-"""Awaited with an operation's description, before (`"before"`) and after (`"after"`) it."""
+"""Awaited with a moment and an operation: `before` and `after` each mutation, and at each `look`."""
 
 
 async def _unguarded(moment: str, operation: str) -> None:
@@ -27,7 +27,7 @@ async def _unguarded(moment: str, operation: str) -> None:
 
 
 class MemoryDisk:
-    """The contents of any number of folders, and the guard that sees each mutation."""
+    """The contents of any number of folders, and the guard that sees every operation."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
@@ -66,6 +66,7 @@ class MemoryFolder:
         return list(self._files)
 
     async def stat(self, name: str) -> Entry | None:
+        await self._disk.guard("look", f"stat {self.label}/{name}")
         content = self._files.get(name)
         if content is None:
             return None
@@ -78,9 +79,11 @@ class MemoryFolder:
             raise _not_found(name) from None
 
     async def read(self, name: str, limit: int) -> bytes:
+        await self._disk.guard("look", f"read {self.label}/{name}")
         return self._content(name)[: limit + 1]
 
     async def open(self, name: str) -> Payload:
+        await self._disk.guard("look", f"open {self.label}/{name}")
         content = self._content(name)
         if len(content) <= SMALL:
             return Payload(len(content), content)

@@ -72,18 +72,12 @@ class MountChanges:
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._table = os.open(MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._table, select.EPOLLPRI)
-        self._loop.add_reader(self._epoll.fileno(), self._wake)
-
-    def _wake(self) -> None:
-        # The flag is cleared by whoever polls first, here the loop: the list is empty by now, and
-        # asking for it only makes the inner epoll quiet again.
-        self._epoll.poll(0)
-        self._changed()
+        # Nothing has to be read: the kernel clears the flag for whoever polls first, here the loop.
+        self._loop.add_reader(self._epoll.fileno(), changed)
 
     def close(self) -> None:
         """Stop calling back."""

@@ -104,7 +104,8 @@ class _SlidingText:
         self._source = source
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._scan = json.JSONDecoder(parse_float=json_text.exact, parse_constant=_no).raw_decode
-        self._text, self._at, self._line = "", 0, 1
+        self._text, self._at = "", 0
+        self._line, self._column = 1, 1  # of where the text begins
         self._ended = False
 
     def peek(self) -> str:
@@ -143,14 +144,19 @@ class _SlidingText:
     def fault(self, why: str, at: int | None = None) -> PayloadFault:
         """The error that says where: line and column, and the record's number within an array."""
         at = self._at if at is None else at
-        line = self._line + self._text.count("\n", 0, at)
-        column = at - self._text.rfind("\n", 0, at)
+        line, column = self._place(at)
         position = {"line": line, "column": column}
         detail = f"line {line} column {column}: {why}"
         if self.number:
             position["record"] = self.number
             detail = f"record {self.number}, {detail}"
         return PayloadFault("Unreadable payload", detail, position=position)
+
+    def _place(self, at: int) -> tuple[int, int]:
+        begin = self._text.rfind("\n", 0, at)
+        if begin < 0:
+            return self._line, self._column + at
+        return self._line + self._text.count("\n", 0, at), at - begin
 
     def _cut(self, error: json.JSONDecodeError) -> bool:
         return error.msg.startswith("Unterminated") or error.pos > len(self._text) - TOKEN
@@ -168,7 +174,7 @@ class _SlidingText:
             text = self._decoder.decode(piece, final=self._ended)
         except UnicodeDecodeError:
             raise self.fault("the text after this is not UTF-8") from None
-        self._line += self._text.count("\n", 0, self._at)
+        self._line, self._column = self._place(self._at)
         self._text = self._text[self._at :] + text
         self._at = 0
         return True

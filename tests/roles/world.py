@@ -1,0 +1,185 @@
+"""Both roles on one disk in memory, driven step by step, so that a test decides who moves and dies."""
+
+from __future__ import annotations
+
+import types
+from collections import Counter
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, BinaryIO
+
+from roundtrip.protocol.markers import Outcome, RequestMarker
+from roundtrip.protocol.names import marker_of
+from roundtrip.roles import ticket as tickets
+from roundtrip.roles.desk import Desk
+from roundtrip.roles.requester import Requester, RequesterSettings
+from roundtrip.roles.responder import Answer, Responder, ResponderSettings
+from roundtrip.roles.ticket import Ticket
+from roundtrip.shares.memory import MemoryDisk
+
+EXCHANGE = "01ARZ3NDEKTSV4RRFFQ69G5FAV-orders.csv"
+ORIGINAL = b"id,country\n1,DE\n"
+ENRICHED = ORIGINAL.upper()
+A_FOLDERS = ("submit", "pending", "collected", "closing", "tickets", "outcomes", "inbox", "failed",
+             "archive")  # fmt: skip
+
+
+class Crash(BaseException):
+    """The role's process is gone; whatever it held in memory is lost."""
+
+
+class Clock:
+    """Time that passes only when a test says so."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """A disk, the two roles on it, and a count of what was enriched."""
+
+    def __init__(self, *, attempts: int = 5, answers: int = 10) -> None:
+        self.disk = MemoryDisk()
+        self.clock = Clock()
+        self.enriched: Counter[str] = Counter()
+        self.enrich: Callable[[bytes], Answer | None] = lambda content: None
+        self._attempts, self._answers = attempts, answers
+        for label in ("unenriched", "enriched", "b/kept", "b/quarantine"):
+            self.disk.folder(label)
+        for label in A_FOLDERS:
+            self.disk.folder(f"a/{label}")
+        self.roles: dict[str, Requester | Responder] = {}
+
+    def files(self, label: str) -> dict[str, bytes]:
+        return self.disk.files[label]
+
+    def want(self, exchange: str = EXCHANGE, content: bytes = ORIGINAL, **ticket: Any) -> None:
+        """Put an original where intake would have put it."""
+        self.files("a/pending")[exchange] = content
+        if ticket:
+            file = tickets.file_of(exchange)
+            self.files("a/tickets")[file] = Ticket(**ticket).encode()
+
+    def start(self, role: str) -> None:
+        """A new life of a role: everything it knows is what is on the disk."""
+        self.roles[role] = self._requester() if role == "a" else self._responder()
+
+    def _requester(self) -> Requester:
+        folders = {label: self.disk.folder(f"a/{label}") for label in A_FOLDERS}
+        return Requester(
+            self.disk.folder("unenriched"),
+            self.disk.folder("enriched"),
+            Desk(**folders),
+            RequesterSettings(attempts=self._attempts),
+            clock=self.clock,
+        )
+
+    def _responder(self) -> Responder:
+        return Responder(
+            self.disk.folder("unenriched"),
+            self.disk.folder("enriched"),
+            self.disk.folder("b/kept"),
+            self.disk.folder("b/quarantine"),
+            self._enrich,
+            ResponderSettings(answers=self._answers),
+            wake=lambda exchange: None,
+            clock=self.clock,
+        )
+
+    async def _enrich(
+        self,
+        request: RequestMarker,
+        source: BinaryIO,
+        sink: BinaryIO,
+        cancelled: Callable[[], bool],
+    ) -> Answer:
+        await self.disk.guard("look", "call b/api")  # The API takes its time.
+        content = source.read()
+        self.enriched[request.exchange] += 1
+        sink.write(content.upper())
+        return self.enrich(content) or Answer(Outcome.ENRICHED, {}, "upper")
+
+    def check_always(self) -> None:
+        """What must hold at every instant, whoever reads the folders now."""
+        for share, content in (("unenriched", ORIGINAL), ("enriched", ENRICHED)):
+            files = self.files(share)
+            if marker_of(EXCHANGE) in files:
+                assert files.get(EXCHANGE) == content, f"a marker without its payload in {share}"
+        homes = [self.files(f"a/{label}").get(EXCHANGE) for label in ("pending", "closing", "archive")]
+        assert homes.count(ORIGINAL) == 1, "the original is lost or doubled"
+        assert len(self.files("a/inbox")) <= 1, "delivered twice"
+
+    def check_end(self) -> None:
+        """What both sides converge to."""
+        self.check_always()
+        assert self.files("a/inbox") == {"orders.csv": ENRICHED}
+        assert self.files("a/archive") == {EXCHANGE: ORIGINAL}
+        assert self.left() == {}
+
+    def left(self) -> dict[str, list[str]]:
+        """Everything that should have gone by the end, by folder; in-flight names don't count."""
+        labels = ("unenriched", "enriched", "b/kept", "b/quarantine")
+        labels += tuple(f"a/{label}" for label in ("pending", "collected", "closing", "tickets"))
+        found = {
+            label: [name for name in self.files(label) if not name.startswith(".")]
+            for label in labels
+        }
+        return {label: names for label, names in found.items() if names}
+
+
+@types.coroutine
+def turn() -> Generator[None, None, None]:
+    """Give the driver the choice of who moves next."""
+    yield
+
+
+class Life:
+    """One role's life: looks at the exchange again and again, one operation at a time."""
+
+    def __init__(self, world: World, role: str) -> None:
+        self.world = world
+        self.role = role
+        self.awake = True
+        self._coroutine: Coroutine[None, None, None] | None = None
+        self._started = False
+        world.start(role)
+
+    async def _look(self) -> None:
+        role = self.world.roles[self.role]
+        if not self._started:
+            self._started = True
+            await role.start()
+        again = await role.look(EXCHANGE)
+        if again is not None:
+            self.world.clock.now += again
+            self.awake = True
+
+    def step(self) -> None:
+        """Go on until the next operation, or until the look is over."""
+        if self._coroutine is None:
+            self.awake = False
+            self._coroutine = self._look()
+        try:
+            self._coroutine.send(None)
+        except StopIteration:
+            self._coroutine = None
+
+    @property
+    def can_move(self) -> bool:
+        return self.awake or self._coroutine is not None
+
+    def die(self) -> None:
+        """SIGKILL, and a new life."""
+        if self._coroutine is not None:
+            self._coroutine.close()
+        self._coroutine = None
+        self._started = False
+        self.awake = True
+        self.world.start(self.role)
+
+
+def owner_of(operation: str) -> str:
+    """Which role an operation belongs to: each name has one writer."""
+    place = operation.split()[1]
+    return "a" if place.startswith(("a/", "unenriched/")) else "b"
