@@ -67,8 +67,7 @@ class Drive:
     def warm_up(self, count: int = 20) -> None:
         """Wait until the peer answers at all, then let it do a few."""
         names = [f"wake-{number:04}.json" for number in range(120)]
-        self.stage(names)
-        woken = self._wake(names)
+        woken = self.wake(names)
         self._await_all(set(names[:woken]), 5.0)
         for left in self.peer.input.glob("wake-*"):
             left.unlink(missing_ok=True)  # dropped before it was listening
@@ -77,7 +76,9 @@ class Drive:
         for name in more:
             self.await_one(name, self.drop(name))
 
-    def _wake(self, names: list[str]) -> int:
+    def wake(self, names: list[str]) -> int:
+        """Drop `names` one by one until any answer arrives; how many it took."""
+        self.stage(names)
         for number, name in enumerate(names):
             self.drop(name)
             if self.arrivals.wait(0.5):
@@ -150,7 +151,8 @@ def kill9(peer: Peer, arrivals: Arrivals, count: int, seed: int, kills: int = 4)
     """Kill all agents at random points of the flow; see what is lost, doubled or stuck at the end.
 
     The files come in `kills` + 1 bursts; a kill comes after a random number of a burst's answers,
-    a few files are dropped while nothing runs, then the agents are started again.
+    a tenth of the burst is dropped while nothing runs, then the agents are started again, and the
+    next burst waits until they answer: how long a start takes is not what is measured.
     """
     drive = Drive(peer, arrivals)
     drive.warm_up()
@@ -169,6 +171,7 @@ def kill9(peer: Peer, arrivals: Arrivals, count: int, seed: int, kills: int = 4)
         for name in absent:
             drive.drop(name)
         peer.start_agents()
+        watch.until_back([f"back-{number}-{probe:03}.json" for probe in range(120)], drive)
     for name in names[kills * burst :]:
         drive.drop(name)
     watch.until_quiet(peer.quiet + 5, 120.0, count)
@@ -189,6 +192,17 @@ class Witness:
         deadline = time.perf_counter() + seconds
         while more > 0 and (left := deadline - time.perf_counter()) > 0:
             more -= self._take(left)
+
+    def until_back(self, probes: list[str], drive: Drive) -> None:
+        """Drop probes, one each half second, until anything is answered again."""
+        drive.stage(probes)
+        for probe in probes:
+            drive.drop(probe)
+            if self._take(0.5):
+                return
+            if self._peer.dead():
+                break
+        raise Unavailable(f"doesn't come back after kill -9: {self._peer.last_words()}")
 
     def until_quiet(self, quiet: float, seconds: float, count: int) -> None:
         """Watch until nothing has arrived for `quiet` seconds, at most `seconds`."""

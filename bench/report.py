@@ -79,7 +79,7 @@ def throughput(rounds: Rounds) -> list[Row]:
 def kill9(rounds: Rounds) -> list[Row]:
     """What was lost and doubled over all rounds."""
     rows: list[Row] = [
-        ("kill -9", "verdict", "files", "kills", "lost", "of these stuck", "doubled", "torn seen")
+        ("kill -9", "verdict", "files", "kills", "lost", "stuck inputs", "doubled", "torn seen")
     ]
     for name, results in rounds.items():
         total = {key: sum(getattr(each, key) for each in results) for key in _KILL_KEYS}

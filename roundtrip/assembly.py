@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from roundtrip import __version__
 from roundtrip.agent.agent import Agent, AgentSettings
@@ -21,6 +21,9 @@ from roundtrip.roles.responder import Answer, Enrich, Responder, ResponderSettin
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.watch import WatchSettings
+
+if TYPE_CHECKING:
+    from roundtrip.enrich import Enricher
 
 
 def build_agent(settings: Settings) -> Agent:
@@ -87,12 +90,15 @@ def _employ_requester(
 def _employ_responder(
     agent: Agent, settings: Settings, places: Places, shares: SharePair, *, durable: bool
 ) -> None:
+    from roundtrip.enrich import Enricher  # Only role b pays for an HTTP client.
+
+    enricher = Enricher(settings.pipelines)
     responder = Responder(
         shares.unenriched,
         shares.enriched,
         PosixFolder(places.kept, durable=durable),
         PosixFolder(places.quarantine),
-        _enrichment(settings),
+        _enrichment(enricher),
         ResponderSettings(
             settle=settings.timing.settle,
             grace=settings.timing.grace,
@@ -104,14 +110,11 @@ def _employ_responder(
         ),
         wake=agent.wake,
     )
-    agent.employ(responder)
+    agent.employ(responder, close=enricher.aclose)
 
 
-def _enrichment(settings: Settings) -> Enrich:
+def _enrichment(enricher: Enricher) -> Enrich:
     """The responder's port to enrichment, served by the configured pipelines."""
-    from roundtrip.enrich import Enricher  # Only role b pays for an HTTP client.
-
-    enricher = Enricher(settings.pipelines)
 
     async def enrich(
         request: RequestMarker, source: BinaryIO, sink: BinaryIO, cancelled: Callable[[], bool]

@@ -8,6 +8,7 @@ from roundtrip.config import Settings
 from roundtrip.errors import ShareError
 from roundtrip.protocol.states import Role
 from roundtrip.roles.desk import Desk
+from roundtrip.shares.group_sync import GroupSync
 from roundtrip.shares.posix import PosixFolder
 
 
@@ -83,8 +84,10 @@ class Places:
     def desk(self, *, durable: bool) -> Desk:
         """Open the requester's folders."""
 
+        group = GroupSync()
+
         def folder(path: Path) -> PosixFolder:
-            return PosixFolder(path, durable=durable)
+            return PosixFolder(path, durable=durable, group=group)
 
         return Desk(
             submit=folder(self.submit),

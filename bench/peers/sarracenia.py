@@ -1,7 +1,7 @@
-"""Sarracenia (metpx-sr3): a watch with a plugin that does the work where a post would be made.
+"""Sarracenia (metpx-sr3): one flow that gathers files as its watch does, with a plugin for the work.
 
-Sarracenia's usual way is watch -> AMQP broker -> subscriber. A watch can do the job by itself, with
-one process and no broker in between, which is faster: so that is what is measured.
+Sarracenia's usual way is watch -> AMQP broker -> subscriber. One flow without a broker in between is
+faster: so that is what is measured.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from bench.peers.base import SCRIPTS, Peer
 
 CONFIG = """\
 callback sr3_enrich
-path {input}
-post_baseUrl file:/
 post_on_start True
 fileEvents create
 download off
-sleep 0.005
+sleep 0.001
 batch 100
 nodupe_ttl 0
 logLevel warning
@@ -25,7 +23,7 @@ logLevel warning
 
 
 class Sarracenia(Peer):
-    """One process, which looks for gathered events every 5 ms while busy (its default: 5 s)."""
+    """One process, which looks for gathered events every millisecond while busy (its default: 5 s)."""
 
     name = "sarracenia"
     title = "Sarracenia (sr3)"
@@ -36,9 +34,9 @@ class Sarracenia(Peer):
 
     def configure(self) -> None:
         base = self.place / "config/sr3"
-        (base / "watch").mkdir(parents=True)
+        (base / "flow").mkdir(parents=True)
         (base / "plugins").mkdir()
-        (base / "watch/bench.conf").write_text(CONFIG.format(input=self.input))
+        (base / "flow/bench.conf").write_text(CONFIG)
         shutil.copy(SCRIPTS / "sr3_enrich.py", base / "plugins")
         (base / "default.conf").write_text("")
 
@@ -48,7 +46,8 @@ class Sarracenia(Peer):
         env = {
             "XDG_CONFIG_HOME": str(self.place / "config"),
             "XDG_CACHE_HOME": str(self.place / "cache"),
+            "BENCH_IN": str(self.input),
             "BENCH_OUT": str(self.output),
             "BENCH_URL": self.api,
         }
-        self.agents = [self.spawn("sr3", [self._bin / "sr3", "foreground", "watch/bench"], env)]
+        self.agents = [self.spawn("sr3", [self._bin / "sr3", "foreground", "flow/bench"], env)]

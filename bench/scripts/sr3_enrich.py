@@ -1,15 +1,21 @@
-"""A Sarracenia plugin: POSTs each file that the flow gathered and writes the answer."""
+"""A Sarracenia plugin: gathers files as a watch does, POSTs each and writes the answer."""
 
 import os
 
 import requests
-from sarracenia.flowcb import FlowCB
+from sarracenia.flow.watch import default_options
+from sarracenia.flowcb.gather.file import File
 
 
-class Sr3_enrich(FlowCB):  # noqa: N801 - Sarracenia derives the class's name from the file's
+class Sr3_enrich(File):  # noqa: N801 - Sarracenia derives the class's name from the file's
     def __init__(self, options):
         super().__init__(options)
-        options.post_exchange = None  # the watch names it in a log line, broker or not
+        for name, value in default_options.items():  # a watch's, which a plain flow lacks
+            if not hasattr(self.o, name):
+                setattr(self.o, name, value)
+        self.o.postpath = [os.environ["BENCH_IN"]]
+        self.o.post_exchange = None  # there is no broker to post to
+        self.o.publishers = [{"baseUrl": "file:/", "baseDir": None}]
         self.session = requests.Session()
         self.outbound = os.environ["BENCH_OUT"]
         self.url = os.environ["BENCH_URL"]
@@ -19,7 +25,7 @@ class Sr3_enrich(FlowCB):  # noqa: N801 - Sarracenia derives the class's name fr
             path = "/" + message["relPath"].lstrip("/")
             if os.path.isfile(path):
                 self.enrich(path)
-        worklist.rejected.extend(worklist.incoming)  # dealt with: nothing is left to be posted
+        worklist.rejected.extend(worklist.incoming)  # dealt with: nothing is left to be done
         worklist.incoming = []
 
     def enrich(self, path):

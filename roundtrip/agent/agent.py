@@ -1,7 +1,7 @@
 """The agent of one role: wakes at events, looks at the names, lets the role act; nothing else.
 
-    kernel events --> notice --> schedule --> role.look(exchange) --> the shares
-    timer         --> heartbeat, health of the shares, and now and then a full listing
+kernel events --> notice --> schedule --> role.look(exchange) --> the shares
+timer         --> heartbeat, health of the shares, and now and then a full listing
 """
 
 from __future__ import annotations
@@ -64,17 +64,23 @@ class Agent:
         self._side: Requester | Responder
         self._outbox: Outbox | None = None
         self._schedule: Schedule
+        self._watch: Watch
+        self._close: Callable[[], Awaitable[None]] | None = None
         self._stopping = asyncio.Event()
         self._check_shares = asyncio.Event()
         self._namer = Namer()
         self._started = timestamp(time.time())
 
     def employ(
-        self, side: Requester | Responder, outbox: Outbox | None = None
+        self,
+        side: Requester | Responder,
+        outbox: Outbox | None = None,
+        close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Give the agent its role."""
+        """Give the agent its role; `close` gives back what the role holds, once it has stopped."""
         self._side = side
         self._outbox = outbox
+        self._close = close
         # The responder counts what it enriches itself; the others must find room beside that.
         limit = self._settings.exchanges * 2
         self._schedule = Schedule(side.look, limit, lambda error: self._check_shares.set())
@@ -97,7 +103,7 @@ class Agent:
         await self._shares.verify(self._pins)
         for lock in self._locks:
             lock.acquire()
-        watch = Watch(self._notice, self._watching)
+        watch = self._watch = Watch(self._notice, self._watching)
         try:
             try:
                 await self._begin(watch)
@@ -110,6 +116,8 @@ class Agent:
             if self._outbox is not None:
                 await self._outbox.schedule.stop(self._settings.stop_timeout)
             await self._schedule.stop(self._settings.stop_timeout)
+            if self._close is not None:
+                await self._close()
             for lock in self._locks:
                 lock.release()
             log.info("stopped")
@@ -167,6 +175,7 @@ class Agent:
         """One turn of the timer; returns whether the shares were listed."""
         self._check_shares.clear()
         try:
+            self._watch.check()
             if not self._shares.are_current():
                 await self._recover()
                 rescan = True
@@ -216,5 +225,3 @@ async def _wait_for(event: asyncio.Event, seconds: float) -> None:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
         return
-
-

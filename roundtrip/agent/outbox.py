@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 from collections.abc import Callable
 
 from roundtrip.agent.schedule import Schedule
@@ -10,6 +12,7 @@ from roundtrip.errors import ShareError
 from roundtrip.protocol.names import is_exchange, is_internal
 from roundtrip.roles.desk import Desk
 from roundtrip.roles.intake import Intake
+from roundtrip.shares.port import Kind as Thing
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.watch import Event, Kind, Watch
 
@@ -17,8 +20,8 @@ log = logging.getLogger("roundtrip.agent")
 
 OUTBOX = "outbox"
 SUBMIT = "submit"
-_OUTBOX_KINDS = frozenset({Kind.CLOSED, Kind.APPEARED, Kind.FOLDER})
-_PIPELINE_KINDS = frozenset({Kind.CLOSED, Kind.APPEARED})
+_RENAMED = frozenset({Kind.APPEARED, Kind.CREATED})
+_WRITTEN = _RENAMED | {Kind.CLOSED}
 _LIMIT = 16
 
 
@@ -42,12 +45,13 @@ class Outbox:
         self._intake = intake
         self._adopt = adopt
         self._watch: Watch | None = None
+        self._kinds = _RENAMED if intake.by_rename else _WRITTEN
         self.schedule = Schedule(self._take, _LIMIT)
 
     async def start(self, watch: Watch) -> None:
         """Watch, then take what is there already."""
         self._watch = watch
-        watch.add(OUTBOX, self._folders[OUTBOX].path, _OUTBOX_KINDS)
+        watch.add(OUTBOX, self._folders[OUTBOX].path, self._kinds | {Kind.FOLDER})
         watch.add(SUBMIT, self._folders[SUBMIT].path, frozenset({Kind.APPEARED}))
         await self._scan(OUTBOX)
         await self._scan(SUBMIT)
@@ -63,9 +67,19 @@ class Outbox:
                 self.schedule.wake(f"{event.folder}/{event.name}/")
             case Kind.GONE:
                 self._forget(event.folder)
+            case Kind.CREATED if not self._is_made_whole(event.folder, event.name):
+                pass  # It will be closed or renamed.
             case _:
                 self._consider(event.folder, event.name)
         return True
+
+    def _is_made_whole(self, folder: str, name: str) -> bool:
+        """Whether its creation is the last that is heard of a name: a link, or no file at all."""
+        try:
+            found = os.lstat(self._folders[folder].path / name)
+        except OSError:
+            return False  # Gone again.
+        return found.st_nlink > 1 or not stat.S_ISREG(found.st_mode)
 
     def _consider(self, folder: str, name: str) -> None:
         file: str | None = name
@@ -84,6 +98,8 @@ class Outbox:
         if folder == SUBMIT:
             await self._take_submitted(name)
             return None
+        if folder not in self._folders:
+            return None  # A pipeline's folder that has gone meanwhile.
         pipeline = folder.removeprefix(OUTBOX).removeprefix("/") or None
         taken = await self._intake.take(self._folders[folder], pipeline, name)
         if taken.exchange is not None:
@@ -99,16 +115,32 @@ class Outbox:
         self._adopt(exchange)
 
     async def _scan(self, folder: str) -> None:
-        if folder not in self._folders and not self._open(folder):
+        if not self._is_open(folder):
             return
-        path = self._folders[folder].path
-        if folder == OUTBOX and not self._folders[folder].is_current():
-            self._folders[folder].open_folder()
         for name in await self._folders[folder].names():
-            if folder == OUTBOX and not is_internal(name) and (path / name).is_dir():
+            if folder == OUTBOX and await self._is_pipeline(name):
                 await self._scan(f"{OUTBOX}/{name}")
             else:
                 self._consider(folder, name)
+
+    async def _is_pipeline(self, name: str) -> bool:
+        entry = None if is_internal(name) else await self._folders[OUTBOX].stat(name)
+        return entry is not None and entry.kind is Thing.FOLDER
+
+    def _is_open(self, folder: str) -> bool:
+        """Open the folder that is at the path now, if it isn't open already; False if none is."""
+        known = self._folders.get(folder)
+        if known is not None and known.is_current():
+            return True
+        if known is None or folder not in (OUTBOX, SUBMIT):
+            self._forget(folder)
+            return self._open(folder)
+        try:
+            known.open_folder()
+        except ShareError as error:  # The watch tells when it is back.
+            log.warning("folder lost", extra={"file": folder, "reason": str(error)})
+            return False
+        return True
 
     def _open(self, folder: str) -> bool:
         """Watch a pipeline's folder; False if it isn't one (any more)."""

@@ -13,6 +13,7 @@ from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.port import Folder
 from roundtrip.shares.posix import PosixFolder
 
+
 class SharePair:
     """Both shares of one agent; `local` is the one it reads, on its own disk, `remote` it writes."""
 

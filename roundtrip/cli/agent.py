@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ async def _work(settings: Settings, *, once: bool) -> None:
     from roundtrip.assembly import build_agent
 
     agent = build_agent(settings)
+    # What was built lives as long as the process; the collector need not walk it again and again.
+    gc.freeze()
+    gc.set_threshold(20_000)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.stop)

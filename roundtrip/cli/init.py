@@ -13,28 +13,6 @@ from roundtrip.errors import ConfigError, ExitCode
 if TYPE_CHECKING:
     from roundtrip.places import Places
 
-_STARTER = """\
-# roundtrip: one file for each host. Here both roles share it, to try things out on one machine.
-# Every key: docs/reference/configuration.md; `roundtrip config check` finds mistakes.
-
-root: .                     # relative paths are relative to it; it is relative to this file
-shares:
-  unenriched: Unenriched    # A hands requests over here; it lives on B's disk
-  enriched: Enriched        # B hands answers over here; it lives on A's disk
-
-pipelines:                  # what B does with a file
-  countries:
-    match: ["*.csv", "*.json", "*.jsonl"]
-    steps:
-      - name: country
-        http:
-          # `roundtrip demo --api` serves this sample API
-          url: "http://127.0.0.1:8765/countries/{country}"
-        select: {name: name, capital: capital, currency: currency, population: population}
-        on_error: annotate  # annotate | drop | fail
-        timeout: 10s
-"""
-
 
 def add_parser(
     subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
@@ -50,10 +28,11 @@ def add_parser(
 def run(args: argparse.Namespace) -> int:
     """Make what is missing and say what was made; running it again changes nothing."""
     from roundtrip.config import load
+    from roundtrip.demo import samples
 
     starter = _starter_file(args.config)
     if starter is not None:
-        starter.write_text(_STARTER)
+        starter.write_text(samples.starter())
         print(f"wrote {starter}: a starting point, please edit it")
     try:
         settings = load(args.config, args.role)
@@ -89,4 +68,3 @@ async def _make(places: Places) -> None:
     if not other.is_dir():
         print(f"next: mount the other host's share at {other}")
     places.check()
-

@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 READ_BUFFER = 256 * 1024
+KEEP = 4.0  # seconds; many servers hang up after 5, and a POST that meets that is lost
 _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp must not invent them
 
 
@@ -32,13 +33,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=KEEP),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 read_bufsize=READ_BUFFER,
                 skip_auto_headers=_OURS,
                 trust_env=False,
             )
+            # aiohttp would silently send an idempotent request again: uncounted, perhaps paid for
+            self._session._retry_connection = False
         return self._session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

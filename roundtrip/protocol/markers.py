@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from roundtrip.errors import UnusableMarker
@@ -155,8 +156,13 @@ class ResponseMarker:
 
 def timestamp(seconds: float) -> str:
     """Seconds since 1970 as RFC 3339 in UTC with milliseconds: `2026-11-21T10:00:00.000Z`."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = int(seconds)
+    return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=16)  # Most timestamps of a busy second share it.
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _encode(**fields: Any) -> bytes:
@@ -227,7 +233,9 @@ class _Fields:
         if sha256 is None:
             return None
         if not _SHA256.fullmatch(sha256):
-            raise UnusableMarker(f"the marker's 'sha256' is not 64 hexadecimal digits: {sha256!r:.80}")
+            raise UnusableMarker(
+                f"the marker's 'sha256' is not 64 hexadecimal digits: {sha256!r:.80}"
+            )
         size = self.number("size", -1) if "size" in self._fields else None
         if size is None:
             raise UnusableMarker("the marker has a 'sha256' but no 'size'")

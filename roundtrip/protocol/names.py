@@ -11,7 +11,6 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from roundtrip.errors import UnusableName
@@ -24,6 +23,7 @@ MAX_SLUG = 120
 _EXCHANGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@+-]{0,199}")
 _OURS = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})-([A-Za-z0-9._-]{1,120})")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # https://github.com/ulid/spec
+_EXTENSION = re.compile(r"(?<=.)\.[A-Za-z0-9]{1,19}\Z")
 _UNPORTABLE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -84,14 +84,16 @@ def slug(original: str) -> str:
 
     Letters with accents lose them; everything else outside `[A-Za-z0-9._-]` becomes `-`.
     """
-    plain = unicodedata.normalize("NFKD", original).encode("ascii", "ignore").decode()
-    plain = _UNPORTABLE.sub("-", plain).strip("-.") or "file"
-    if plain.endswith(MARKER_SUFFIX):
-        plain = plain.removesuffix(MARKER_SUFFIX) + "-done"
-    if len(plain) <= MAX_SLUG:
-        return plain
-    extension = PurePosixPath(plain).suffix[:20]
-    return plain[: MAX_SLUG - len(extension)] + extension
+    apart = unicodedata.normalize("NFKD", original)
+    plain = "".join(letter for letter in apart if not unicodedata.combining(letter))
+    plain = _UNPORTABLE.sub("-", plain).rstrip("-.")
+    found = _EXTENSION.search(plain)
+    extension = found[0] if found else ""
+    stem = plain.removesuffix(extension)[: MAX_SLUG - len(extension)].strip("-.")
+    short = (stem or "file") + extension
+    if short.endswith(MARKER_SUFFIX):
+        short = short.removesuffix(MARKER_SUFFIX) + "-done"
+    return short
 
 
 def _base32(number: int) -> str:

@@ -39,7 +39,9 @@ class Problem:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            return cls("unreadable", "The answer says that it failed", repr(document[:200]), exchange)
+            return cls(
+                "unreadable", "The answer says that it failed", repr(document[:200]), exchange
+            )
         status = found.get("status")
         return cls(
             kind=str(found.get("type", "about:blank")).removeprefix(TYPE_PREFIX),

@@ -11,6 +11,7 @@ writing. Names that editors and transfer tools use for what is in flight are lef
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 from roundtrip.protocol.names import MARKER_SUFFIX, Namer
 from roundtrip.roles import ticket as tickets
-from roundtrip.roles.desk import Desk
+from roundtrip.roles.desk import NAME_MAX, Desk
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.port import Entry, Folder, Kind
 
@@ -41,7 +42,7 @@ IN_FLIGHT = (
     "*.swx",
     "*.!*",
 )
-"""Names that are never taken from the outbox."""
+"""Names that are never taken from the outbox, in lower case; upper case (Windows) counts as well."""
 
 _BUSY_DELAY = 1.0
 _EMPTY_SETTLE = 1.0  # touch(1) and some FTP servers close a file empty before they write it
@@ -86,18 +87,26 @@ class Intake:
         self._settings = settings
         self._namer = namer
         self._clock = clock
-        self._ignore = IN_FLIGHT + settings.ignore
+        self.by_rename = settings.complete == "moved_to"
+        self._by_marker = settings.complete == "done"
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._refused: set[tuple[str, str]] = set()
 
     def candidate(self, name: str) -> str | None:
-        """The file that a name in the outbox says is complete; None if it says nothing."""
-        by_marker = self._settings.complete == "done"
-        if name.endswith(MARKER_SUFFIX) != by_marker:
+        """The file that a name in the outbox makes worth a look; None if it is none to take.
+
+        A producer's marker and its file may come in any order, so each stands for the file.
+        """
+        if name.endswith(MARKER_SUFFIX) and not self._by_marker:
             return None
         file = name.removesuffix(MARKER_SUFFIX)
-        ignored = not file or any(fnmatchcase(file, glob) for glob in self._ignore)
-        return None if ignored else file
+        return file if file and not self._is_ignored(file) else None
+
+    def _is_ignored(self, file: str) -> bool:
+        lower = file.lower()
+        return any(fnmatchcase(lower, glob) for glob in IN_FLIGHT) or any(
+            fnmatchcase(file, glob) for glob in self._settings.ignore
+        )
 
     async def take(self, folder: Folder, pipeline: str | None, name: str) -> Taken:
         """Make the file an exchange, if it is there, is a file, and nobody writes to it."""
@@ -105,6 +114,8 @@ class Intake:
         entry = await folder.stat(name)
         if entry is None or entry.kind is not Kind.FILE:
             self._refuse(key, entry)
+            return Taken()
+        if self._by_marker and not await self._is_marked(folder, name):
             return Taken()
         if (left := self._unsettled(key, entry)) > 0:
             return Taken(again=left)
@@ -118,6 +129,11 @@ class Intake:
             self._seen.pop(key, None)
         log.info("taken", extra={"exchange": exchange, "file": name, "size": entry.size})
         return Taken(exchange)
+
+    async def _is_marked(self, folder: Folder, name: str) -> bool:
+        marker = name + MARKER_SUFFIX
+        fits = len(os.fsencode(marker)) <= NAME_MAX
+        return fits and await folder.stat(marker) is not None
 
     def _refuse(self, key: tuple[str, str], entry: Entry | None) -> None:
         self._seen.pop(key, None)
@@ -145,6 +161,6 @@ class Intake:
         if wanted != tickets.implied(exchange):
             await self._desk.tickets.put(tickets.file_of(exchange), wanted.encode(), durable=True)
         await folder.move(name, self._desk.pending, exchange)
-        if self._settings.complete == "done":
+        if self._by_marker:
             await folder.remove(name + MARKER_SUFFIX)
         return exchange

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An answer, and how often it has been given already."""
+    """An answer, and how often it has been given; its `content` if that is at hand in memory."""
 
     marker: ResponseMarker
     given: int
+    content: bytes | None = None
 
     def answers(self, request: Request) -> bool:
         """Whether this is the answer to `request`.
@@ -104,6 +105,11 @@ class Spool(io.BufferedIOBase):
             self._memory = io.BytesIO()
         (self._file or self._memory).write(piece)
         return length
+
+    @property
+    def content(self) -> bytes | None:
+        """All that was written, if it is still in memory."""
+        return self._memory.getvalue() if self._file is None else None
 
     async def finish(self) -> Digest:
         """Put what was written into the folder under its name; returns its digest."""

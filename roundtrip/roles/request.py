@@ -12,9 +12,10 @@ from roundtrip.errors import UnusableMarker
 from roundtrip.protocol.markers import MAX_BYTES, Digest, Outcome, RequestMarker
 from roundtrip.protocol.names import marker_of
 from roundtrip.protocol.problem import Problem
-from roundtrip.shares.port import Entry, Folder, NotAFile, Payload
+from roundtrip.shares.port import Entry, Folder, Kind, NotAFile, Payload
 
 NOTHING = Digest(0, hashlib.sha256(b"").hexdigest())
+NO_FILE = Entry(Kind.OTHER, 0, 0)
 
 
 class Settling(Exception):
@@ -37,13 +38,11 @@ class Request:
     """A request as it was read.
 
     `asked` is what its answer refers to: what the marker claims, or else what the payload is.
-    `entry` is how the payload looked when it was opened.
     """
 
     marker: RequestMarker
     asked: Digest
     payload: Payload
-    entry: Entry | None
     refusal: Refusal | None = None
 
 
@@ -88,12 +87,11 @@ class RequestReader:
             FileNotFoundError: it has gone.
         """
         marker, refusal = await self._marker(exchange)
-        entry = await self._unenriched.stat(exchange)
         try:
             payload = await self._unenriched.open(exchange)
         except NotAFile as error:
             refusal = _refusal(exchange, "not-a-file", "The payload is not a regular file", error)
-            return Request(marker, marker.digest or NOTHING, Payload(0, b""), entry, refusal)
+            return Request(marker, marker.digest or NOTHING, Payload(NO_FILE, b""), refusal)
         if refusal is None and self._limit is not None and payload.size > self._limit:
             detail = f"{payload.size} bytes; this side takes {self._limit} at most"
             refusal = _refusal(exchange, "too-large", "The payload is too large", detail)
@@ -102,7 +100,7 @@ class RequestReader:
             digest = await payload.digest()
         if refusal is None and marker.digest not in (None, digest):
             refusal = self._mismatch(exchange, marker, digest)
-        return Request(marker, marker.digest or digest, payload, entry, refusal)
+        return Request(marker, marker.digest or digest, payload, refusal)
 
     async def _marker(self, exchange: str) -> _Marker:
         content = await self._unenriched.read(marker_of(exchange), MAX_BYTES)

@@ -167,20 +167,22 @@ class Requester(Side):
         return step
 
     async def _publish(self, exchange: str, names: Names) -> Step:
-        original = await self._desk.pending.stat(exchange)
-        if original is None:
-            self.pending.discard(exchange)  # Somebody took it away: it is not wanted any more.
-            return Step.WAIT
-        ticket = await tickets.read(self._desk.tickets, exchange)
         self._fresh.discard(exchange)
         if names.request:  # An earlier life's, perhaps not all there: nobody acts on it unmarked.
             await self.unenriched.remove(exchange)
-        with await self._desk.pending.open(exchange) as payload:
+        try:
+            payload = await self._desk.pending.open(exchange)
+        except FileNotFoundError:
+            self.pending.discard(exchange)  # Somebody took it away: it is not wanted any more.
+            return Step.WAIT
+        with payload:
+            original = payload.entry
             digest = await self.unenriched.put(exchange, payload.source)
         if await self._desk.pending.stat(exchange) != original:
             await self.unenriched.remove(exchange)
             log.info("still growing", extra={"exchange": exchange})
             return Step.WAIT
+        ticket = await tickets.read(self._desk.tickets, exchange)
         marker = self._marker(exchange, ticket, digest)
         await self.unenriched.put(marker_of(exchange), marker.encode())
         self._sent[exchange] = _Sent(digest, original)

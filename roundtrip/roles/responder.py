@@ -27,7 +27,7 @@ from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, State, Step, after, state_of
 from roundtrip.roles import quarantine
 from roundtrip.roles.kept import Kept, KeptAnswers, Spool
-from roundtrip.roles.request import Request, RequestReader, Settling
+from roundtrip.roles.request import NO_FILE, Request, RequestReader, Settling
 from roundtrip.roles.side import Side, is_strange, survey
 from roundtrip.shares.port import Folder
 
@@ -104,7 +104,7 @@ class Responder(Side):
             refuse_empty_marker=settings.refuse_empty_marker,
             clock=clock,
         )
-        self._busy = 0
+        self._in_hand: set[str] = set()
         self._line: dict[str, None] = {}  # Exchanges that wait for their turn, in order.
         self._withdrawn: set[str] = set()
         self.answered = 0
@@ -123,11 +123,11 @@ class Responder(Side):
     def _line_up(self, exchanges: Iterable[str]) -> None:
         """Queue requests that a listing found, without looking at each of them now."""
         self._line.update(dict.fromkeys(exchanges))
-        for _ in range(self._settings.exchanges - self._busy):
+        for _ in range(self._settings.exchanges - len(self._in_hand)):
             self._call_next()
 
     def _call_next(self) -> None:
-        if self._line and self._busy < self._settings.exchanges:
+        if self._line and len(self._in_hand) < self._settings.exchanges:
             first = next(iter(self._line))
             del self._line[first]
             self._wake(first)
@@ -138,14 +138,20 @@ class Responder(Side):
         if found is None:
             return name if is_strange(name) and not removed else None
         exchange, is_marker = found
-        if is_marker and removed:
+        if is_marker and removed and exchange in self._in_hand:
             self._withdrawn.add(exchange)
-        # A payload alone changes nothing, unless its marker was there before it.
-        return exchange if is_marker or removed or self.is_broken(exchange) else None
+            return exchange
+        # Nothing follows from a payload that comes (its marker will) nor from a marker that goes
+        # (its payload will), unless they come and go in the wrong order.
+        return exchange if is_marker != removed or self.is_broken(exchange) else None
 
     def figures(self) -> dict[str, int]:
         """What the life sign says of the work in hand."""
-        return {"enriching": self._busy, "waiting": len(self._line), "answered": self.answered}
+        return {
+            "enriching": len(self._in_hand),
+            "waiting": len(self._line),
+            "answered": self.answered,
+        }
 
     async def look(self, exchange: str) -> float | None:
         """Do whatever is B's to do now; returns in how many seconds to look again, if at all."""
@@ -154,10 +160,7 @@ class Responder(Side):
             await quarantine.report(self._reports, exchange, reason)
             return None
         try:
-            names = await self.observe(exchange)
-            if names.request_marker:
-                self._withdrawn.discard(exchange)
-            return await self._look(exchange, names)
+            return await self._look(exchange, await self.observe(exchange))
         finally:
             self._call_next()
 
@@ -181,13 +184,12 @@ class Responder(Side):
             log.info("closed", extra={"exchange": exchange})
         await quarantine.lift(self._reports, exchange)
         self._reader.forget(exchange)
-        self._withdrawn.discard(exchange)
 
     async def _answer_in_turn(self, exchange: str, names: Names) -> float | None:
-        if self._busy >= self._settings.exchanges:
+        if len(self._in_hand) >= self._settings.exchanges:
             self._line[exchange] = None
             return None
-        self._busy += 1
+        self._in_hand.add(exchange)
         try:
             return await self._answer(exchange, names)
         except Settling as settling:
@@ -197,7 +199,8 @@ class Responder(Side):
                 raise  # Something else is missing.
             return None  # The request was withdrawn while it was being read.
         finally:
-            self._busy -= 1
+            self._in_hand.discard(exchange)
+            self._withdrawn.discard(exchange)
 
     async def _answer(self, exchange: str, names: Names) -> float | None:
         request = await self._reader.read(exchange)
@@ -212,10 +215,17 @@ class Responder(Side):
                 reason = f"held: answered {kept.given} times, and asked again"
                 await quarantine.report(self._reports, exchange, reason)
                 return None
-        if await self.unenriched.stat(marker_of(exchange)) is None:
+        if await self._was_withdrawn(exchange, request):
             log.info("withdrawn", extra={"exchange": exchange})
             return None
-        return await self._publish(exchange, names, kept.marker)
+        return await self._publish(exchange, names, kept)
+
+    async def _was_withdrawn(self, exchange: str, request: Request) -> bool:
+        """Whether the request that was answered is not the one that is there now."""
+        if exchange in self._withdrawn or not await self.unenriched.stat(marker_of(exchange)):
+            return True
+        entry = await self.unenriched.stat(exchange)
+        return request.payload.entry not in (entry, NO_FILE)
 
     async def _make(self, exchange: str, request: Request) -> Kept:
         """Make an answer and keep it; one that says why not is an answer too."""
@@ -254,7 +264,7 @@ class Responder(Side):
                 cast("BinaryIO", spool),
                 lambda: exchange in self._withdrawn,
             )
-            if source is content and await self.unenriched.stat(exchange) != request.entry:
+            if source is content and await self.unenriched.stat(exchange) != request.payload.entry:
                 raise Settling(self._settings.settle)  # It changed between its two readings.
             return await self._keep(exchange, request, answer, spool, began)
 
@@ -272,16 +282,20 @@ class Responder(Side):
             responder={**dict(self._settings.responder), "pipeline": answer.pipeline},
             created=timestamp(time.time()),
         )
-        kept = Kept(marker, given=1)
+        kept = Kept(marker, given=1, content=spool.content)
         await self._kept.record(exchange, kept)
         return kept
 
-    async def _publish(self, exchange: str, names: Names, marker: ResponseMarker) -> float | None:
+    async def _publish(self, exchange: str, names: Names, kept: Kept) -> float | None:
         """Hand the kept answer over; returns 0 to look again at once if it can't be trusted."""
+        marker = kept.marker
         if names.response:  # An earlier life's, perhaps not all there: nobody acts on it unmarked.
             await self.enriched.remove(exchange)
-        with await self._kept.folder.open(exchange) as payload:
-            digest = await self.enriched.put(exchange, payload.source)
+        if kept.content is not None:
+            digest = await self.enriched.put(exchange, kept.content)
+        else:
+            with await self._kept.folder.open(exchange) as payload:
+                digest = await self.enriched.put(exchange, payload.source)
         if digest != marker.digest:
             log.warning("kept answer is torn; made again", extra={"exchange": exchange})
             await self.enriched.remove(exchange)

@@ -75,9 +75,7 @@ class Side:
             log.warning("mending", extra={"exchange": exchange, "names": list(names)})
         return Plan(step)
 
-    def due(
-        self, found: Mapping[str, Names], wanted: Container[str]
-    ) -> list[tuple[str, Step]]:
+    def due(self, found: Mapping[str, Names], wanted: Container[str]) -> list[tuple[str, Step]]:
         """The exchanges among `found` that this role has something to do about, oldest first."""
         steps = (
             (exchange, self.plan(exchange, names, exchange in wanted))
@@ -97,9 +95,7 @@ class Side:
         """Remove one of the role's own names."""
         name = marker_of(exchange) if step is Step.DROP_MARKER else exchange
         await self._mine.remove(name)
-        log.info(
-            "dropped", extra={"exchange": exchange, "what": step.removeprefix("drop ")}
-        )
+        log.info("dropped", extra={"exchange": exchange, "what": step.removeprefix("drop ")})
 
 
 _BITS = {False: (1, 4), True: (2, 8)}  # (unenriched, enriched), by whether the name is a marker

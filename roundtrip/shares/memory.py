@@ -67,10 +67,11 @@ class MemoryFolder:
 
     async def stat(self, name: str) -> Entry | None:
         await self._disk.guard("look", f"stat {self.label}/{name}")
-        content = self._files.get(name)
-        if content is None:
-            return None
-        return Entry(Kind.FILE, len(content), self._disk.changed.get((self.label, name), 0))
+        return self._entry(name) if name in self._files else None
+
+    def _entry(self, name: str) -> Entry:
+        changed = self._disk.changed.get((self.label, name), 0)
+        return Entry(Kind.FILE, len(self._files[name]), changed)
 
     def _content(self, name: str) -> bytes:
         try:
@@ -86,8 +87,8 @@ class MemoryFolder:
         await self._disk.guard("look", f"open {self.label}/{name}")
         content = self._content(name)
         if len(content) <= SMALL:
-            return Payload(len(content), content)
-        return Payload(len(content), None, io.BytesIO(content))
+            return Payload(self._entry(name), content)
+        return Payload(self._entry(name), None, io.BytesIO(content))
 
     async def is_being_written(self, name: str) -> bool:
         self._content(name)
@@ -100,12 +101,17 @@ class MemoryFolder:
         part = part_of(name)
         digest = await self._store(part, source)
         async with _Guarded(self._disk, f"rename {self.label}/{name}"):
-            self._rename(part, self, name)
+            try:
+                self._rename(part, self, name)
+            except FileExistsError:
+                del self._files[part]
+                raise
         return digest
 
     async def replace(self, name: str, content: bytes) -> None:
         async with _Guarded(self._disk, f"replace {self.label}/{name}"):
             self._files[name] = content
+            self._disk.touch(self.label, name)
 
     async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
         return await self._store(name, source)
@@ -131,7 +137,8 @@ class MemoryFolder:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
         del self._files[name]
         to._files[new_name] = content
-        self._disk.touch(to.label, new_name)
+        changed = self._disk.changed
+        changed[to.label, new_name] = changed.pop((self.label, name), 0)
 
     async def remove(self, name: str) -> bool:
         if name not in self._files:
@@ -152,6 +159,7 @@ class _Writer(io.BytesIO):
     def close(self) -> None:
         if not self.closed:
             self._folder._files[self._name] = self.getvalue()
+            self._folder._disk.touch(self._folder.label, self._name)
         super().close()
 
 
@@ -172,4 +180,3 @@ class _Guarded:
 
 def _not_found(name: str) -> FileNotFoundError:
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-

@@ -47,13 +47,18 @@ class Entry(NamedTuple):
 class Payload:
     """An opened file: its bytes if it is small, an open file from its beginning if it is not.
 
-    `size` is what it measured when it was opened; a context manager closes it.
+    `entry` is how it looked when it was opened; a context manager closes it.
     """
 
-    def __init__(self, size: int, content: bytes | None, file: BinaryIO | None = None) -> None:
-        self.size = size
+    def __init__(self, entry: Entry, content: bytes | None, file: BinaryIO | None = None) -> None:
+        self.entry = entry
         self.content = content
         self._file = file
+
+    @property
+    def size(self) -> int:
+        """The size in bytes that it had when it was opened."""
+        return self.entry.size
 
     @property
     def source(self) -> bytes | BinaryIO:

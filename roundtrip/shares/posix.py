@@ -15,13 +15,14 @@ import hashlib
 import os
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import Digest
 from roundtrip.protocol.names import part_of
+from roundtrip.shares.group_sync import GroupSync
 from roundtrip.shares.port import SMALL, Entry, Folder, Kind, NotAFile, Payload
 
 _CHUNK = 1024 * 1024
@@ -36,17 +37,24 @@ def _kind(mode: int) -> Kind:
     return Kind.FOLDER if stat.S_ISDIR(mode) else Kind.OTHER
 
 
+def _entry(found: os.stat_result) -> Entry:
+    return Entry(_kind(found.st_mode), found.st_size, found.st_mtime_ns)
+
+
 class PosixFolder:
     """A folder on a file system.
 
     `durable=True` makes every put, write and move reach the disk before it returns (`durability:
-    full`); otherwise only those that ask for it do.
+    full`); otherwise only those that ask for it do. Folders that share a `group` sync together.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, durable: bool = False, group: GroupSync | None = None
+    ) -> None:
         self.label = str(path)
         self.path = path
         self._durable = durable
+        self._group = group or GroupSync()
         self._fd = -1
         self.open_folder()
 
@@ -79,7 +87,7 @@ class PosixFolder:
         return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
 
     def sub(self, name: str) -> PosixFolder:
-        return PosixFolder(self.path / name, durable=self._durable)
+        return PosixFolder(self.path / name, durable=self._durable, group=self._group)
 
     async def names(self) -> list[str]:
         return await asyncio.to_thread(os.listdir, self._fd)
@@ -89,39 +97,39 @@ class PosixFolder:
             found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        return Entry(_kind(found.st_mode), found.st_size, found.st_mtime_ns)
+        return _entry(found)
 
-    def _open(self, name: str) -> int:
+    def _open(self, name: str) -> tuple[int, os.stat_result]:
         # Look before opening: opening some devices has effects, O_NONBLOCK or not.
         found = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
         if stat.S_ISREG(found.st_mode):
             opened = os.open(name, _READ, dir_fd=self._fd)
-            if stat.S_ISREG(os.fstat(opened).st_mode):
-                return opened
+            found = os.fstat(opened)
+            if stat.S_ISREG(found.st_mode):
+                return opened, found
             os.close(opened)
         raise NotAFile(f"{self.label}/{name!a}: not a regular file")
 
     async def read(self, name: str, limit: int) -> bytes:
-        opened = self._open(name)
+        opened, found = self._open(name)
         try:
-            return _read_up_to(opened, limit + 1)
+            return _read_up_to(opened, min(found.st_size, limit) + 1)
         finally:
             os.close(opened)
 
     async def open(self, name: str) -> Payload:
-        opened = self._open(name)
+        opened, found = self._open(name)
         try:
-            size = os.fstat(opened).st_size
-            if size <= SMALL:
-                content = _read_up_to(opened, SMALL + 1)
-                if len(content) <= SMALL:
-                    return Payload(len(content), content)
-            return Payload(size, None, os.fdopen(os.dup(opened), "rb", buffering=0))
+            if found.st_size <= SMALL:
+                content = _read_up_to(opened, found.st_size + 1)
+                if len(content) == found.st_size:
+                    return Payload(_entry(found), content)
+            return Payload(_entry(found), None, os.fdopen(os.dup(opened), "rb", buffering=0))
         finally:
             os.close(opened)
 
     async def is_being_written(self, name: str) -> bool:
-        opened = self._open(name)
+        opened, _ = self._open(name)
         try:
             return _has_writer(opened)
         finally:
@@ -131,58 +139,59 @@ class PosixFolder:
         return os.fdopen(os.open(name, _CREATE | os.O_TRUNC, 0o666, dir_fd=self._fd), "wb")
 
     async def put(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
-        part = part_of(name)
-        try:
+        with self._part(name) as part:
             digest = await self._fill(part, os.O_EXCL, source, durable)
             self._rename(part, self._fd, name)
-        except BaseException:
-            # Whatever happened, leave no in-flight name behind; the first error is the one to tell.
-            with contextlib.suppress(OSError):
-                os.unlink(part, dir_fd=self._fd)
-            raise
         if durable or self._durable:
             os.fsync(self._fd)
         return digest
 
     async def replace(self, name: str, content: bytes) -> None:
-        part = part_of(name)
-        await self._fill(part, os.O_EXCL, content, durable=True)
-        os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        with self._part(name) as part:
+            await self._fill(part, os.O_EXCL, content, durable=True)
+            os.rename(part, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         os.fsync(self._fd)
+
+    @contextlib.contextmanager
+    def _part(self, name: str) -> Iterator[str]:
+        """An in-flight name for `name`; nothing is left behind it if the body fails."""
+        part = part_of(name)
+        try:
+            yield part
+        except BaseException:
+            # The first error is the one to tell.
+            with contextlib.suppress(OSError):
+                os.unlink(part, dir_fd=self._fd)
+            raise
 
     async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
         return await self._fill(name, os.O_TRUNC, source, durable)
 
-    async def _fill(
-        self, name: str, flags: int, source: bytes | BinaryIO, durable: bool
-    ) -> Digest:
+    async def _fill(self, name: str, flags: int, source: bytes | BinaryIO, durable: bool) -> Digest:
         durable = durable or self._durable
-        if isinstance(source, bytes):
-            return self._store(name, flags, durable, lambda fd: _write_bytes(fd, source))
-        return await asyncio.to_thread(
-            self._store, name, flags, durable, lambda fd: _copy_file(fd, source)
-        )
-
-    def _store(
-        self, name: str, flags: int, durable: bool, fill: Callable[[int], Digest]
-    ) -> Digest:
+        if not isinstance(source, bytes):
+            return await asyncio.to_thread(self._fill_from_file, name, flags, source, durable)
         opened = os.open(name, _CREATE | flags, 0o666, dir_fd=self._fd)
-        try:
-            digest = fill(opened)
+        with _closing(opened):
+            digest = _write_bytes(opened, source)
+            if durable:
+                await self._group.sync(opened)
+        return digest
+
+    def _fill_from_file(self, name: str, flags: int, source: BinaryIO, durable: bool) -> Digest:
+        # In one thread from open to close: a cancelled caller must not close what is written to.
+        opened = os.open(name, _CREATE | flags, 0o666, dir_fd=self._fd)
+        with _closing(opened):
+            digest = _copy_file(opened, source)
             if durable:
                 os.fsync(opened)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(opened)
-            raise
-        os.close(opened)  # Over NFS, errors of earlier writes are told here (close(2)).
         return digest
 
     async def move(self, name: str, to: Folder, new_name: str, *, durable: bool = False) -> None:
         assert isinstance(to, PosixFolder)
         self._rename(name, to._fd, new_name)
         if durable or self._durable:
-            os.fsync(to._fd)
+            await self._group.sync(to._fd)
 
     def _rename(self, name: str, target: int, new_name: str) -> None:
         try:
@@ -202,6 +211,18 @@ class PosixFolder:
         return True
 
 
+@contextlib.contextmanager
+def _closing(opened: int) -> Iterator[None]:
+    """Close a written file; over NFS, errors of earlier writes are told by close(2)."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # The first error is the one to tell.
+            os.close(opened)
+        raise
+    os.close(opened)
+
+
 def _has_writer(opened: int) -> bool:
     """Ask for a read lease (fcntl(2)): the kernel refuses it while anybody could still write."""
     try:
@@ -218,15 +239,14 @@ def _has_writer(opened: int) -> bool:
 
 
 def _read_up_to(opened: int, limit: int) -> bytes:
-    found = os.read(opened, limit)
-    if not found or len(found) == limit:
-        return found
-    pieces = [found]
-    left = limit - len(found)
-    while left and (piece := os.read(opened, left)):
+    """Everything up to `limit` bytes; one read where the file is as long as it was said to be."""
+    pieces = []
+    while limit and (piece := os.read(opened, limit)):
         pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
+        limit -= len(piece)
+        if limit <= 1:
+            break
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _write_bytes(opened: int, content: bytes) -> Digest:

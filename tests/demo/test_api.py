@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -69,3 +71,11 @@ def test_one_connection_serves_many_requests(connection: http.client.HTTPConnect
 
 def test_the_country_whose_code_spells_na_is_there() -> None:
     assert load()["countries"]["NA"]["name"] == "Namibia"
+
+
+def test_a_burst_of_connections_does_not_wait_for_a_retransmission(api: Server) -> None:
+    started = time.monotonic()
+    sockets = [socket.create_connection(("127.0.0.1", api.server_address[1])) for _ in range(100)]
+    for each in sockets:
+        each.close()
+    assert time.monotonic() - started < 0.9  # TCP tries again after 1 s

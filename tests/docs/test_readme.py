@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return re.findall(r"^```(sh|python)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def script(page: Path) -> str:
-    """The page's blocks, one after the other, as a reader would run them in one shell."""
-    parts = ["set -eum"]
-    for language, text in blocks(page):
+def script(*pages: list[tuple[str, str]]) -> str:
+    """Blocks, one after the other, as a reader would run them in one shell."""
+    # What runs in the background holds the output open: it has to go when a step fails.
+    parts = ["set -eum; trap 'kill $(jobs -p) 2>/dev/null || :' EXIT"]
+    for language, text in chain(*pages):
         if text.startswith("cat inbox/"):  # "a moment later"
             file = text.split()[1]
             parts.append(f"for _ in $(seq 200); do [ ! -e {file} ] || break; sleep 0.05; done")
@@ -32,10 +34,10 @@ def script(page: Path) -> str:
     return "\n".join(parts)
 
 
-def read_along(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the page's blocks in the repository and end what they left running."""
+def read_along(folder: Path, *pages: list[tuple[str, str]]) -> subprocess.CompletedProcess[str]:
+    """Run blocks in the repository and end what they left running."""
     shell = subprocess.Popen(
-        ["bash", "-c", script(page)],
+        ["bash", "-c", script(*pages)],
         cwd=REPOSITORY,
         env={
             **os.environ,
@@ -48,7 +50,7 @@ def read_along(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         start_new_session=True,
     )
     try:
-        output, errors = shell.communicate(timeout=100)
+        output, errors = shell.communicate(timeout=90)
     finally:
         end_session(shell.pid)
     return subprocess.CompletedProcess(shell.args, shell.returncode, output, errors)
@@ -67,10 +69,22 @@ def end_session(session: int) -> None:
 @pytest.mark.needs("bash")
 @pytest.mark.parametrize("name", ["README.md", "docs/tutorial/first-round-trip.md"])
 def test_a_reader_who_types_what_the_page_says_gets_there(name: str, tmp_path: Path) -> None:
-    done = read_along(REPOSITORY / name, tmp_path)
+    done = read_along(tmp_path, blocks(REPOSITORY / name))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert re.search(r"^1001,.*,Germany,Berlin,EUR", done.stdout, re.MULTILINE), done.stdout
+    if "continent" in script(blocks(REPOSITORY / name)):
+        assert re.search(r"^1001,.*,Germany,Berlin,EUR,EU", done.stdout, re.MULTILINE), done.stdout
+
+
+@pytest.mark.needs("bash")
+def test_the_python_page_works_in_the_folder_that_the_readme_makes(tmp_path: Path) -> None:
+    by_hand = blocks(REPOSITORY / "README.md")[1]
+    page = blocks(REPOSITORY / "docs" / "how-to" / "use-from-python.md")
+    done = read_along(tmp_path, [by_hand], page)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^partial /.*/inbox/orders.*\.csv$", done.stdout, re.MULTILINE), done.stdout
+    assert len(re.findall(r"-orders\.csv partial$", done.stdout, re.MULTILINE)) == 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))

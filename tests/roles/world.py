@@ -106,7 +106,9 @@ class World:
             files = self.files(share)
             if marker_of(EXCHANGE) in files:
                 assert files.get(EXCHANGE) == content, f"a marker without its payload in {share}"
-        homes = [self.files(f"a/{label}").get(EXCHANGE) for label in ("pending", "closing", "archive")]
+        homes = [
+            self.files(f"a/{label}").get(EXCHANGE) for label in ("pending", "closing", "archive")
+        ]
         assert homes.count(ORIGINAL) == 1, "the original is lost or doubled"
         assert len(self.files("a/inbox")) <= 1, "delivered twice"
 

@@ -18,6 +18,7 @@ import pytest
 from roundtrip.errors import ShareError
 from roundtrip.watch import inotify as inotify_module
 from roundtrip.watch.inotify import InotifyWatcher
+from roundtrip.watch.mounts import MountChanges
 from roundtrip.watch.port import Event, Kind
 from tests.watch.conftest import Mounter
 from tests.watch.recorder import Recorder
@@ -106,6 +107,18 @@ async def test_a_folder_renamed_away_and_replaced_reports_only_the_new_one(
     await recorder.until(Event("in", "order", Kind.CREATED))
     assert recorder.names(Kind.CREATED) == ["order"]
     assert len(masks(inotify)) == 1
+
+
+async def test_a_folder_hidden_by_a_mount_is_no_longer_watched_below_it(
+    inotify: InotifyWatcher, recorder: Recorder, folder: Path, mount: Mounter
+) -> None:
+    inotify.add("in", folder, CREATED)
+    held = os.open(folder, os.O_RDONLY)
+    mount(folder.parent)
+    await recorder.until(GONE)
+    os.close(os.open("stray", os.O_CREAT, dir_fd=held))
+    os.close(held)
+    assert masks(inotify) == []
 
 
 async def test_a_folder_renamed_away_and_back_is_still_watched(
@@ -253,6 +266,21 @@ async def test_close_gives_every_descriptor_back(recorder: Recorder, folder: Pat
     watcher.add("in", folder, CREATED)
     watcher.close()
     assert len(os.listdir("/proc/self/fd")) == before
+    again = InotifyWatcher(recorder.deliver)  # on the same numbers, which the loop must have let go
+    again.add("in", folder, CREATED)
+    (folder / "order").touch()
+    await recorder.until(Event("in", "order", Kind.CREATED))
+    again.close()
+
+
+async def test_one_mount_wakes_the_loop_once(tmp_path: Path, mount: Mounter) -> None:
+    wakes: list[None] = []
+    changes = MountChanges(lambda: wakes.append(None))
+    (tmp_path / "elsewhere").mkdir()
+    mount(tmp_path / "elsewhere")
+    await asyncio.sleep(0.1)
+    assert len(wakes) == 1
+    changes.close()
 
 
 def switches_after(process: int, seconds: float) -> int:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,25 @@ async def test_a_look_that_blocks_holds_up_neither_the_loop_nor_other_folders(
     await recorder.until(Event("in", "order", Kind.APPEARED))
     poll.close()
     over.set()
+
+
+async def test_what_was_seen_before_a_removal_is_not_told_after_it(
+    poll: PollWatcher, recorder: Recorder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+    tell = PollWatcher._tell
+
+    def tell_and_say_so(*arguments: Any) -> None:
+        tell(*arguments)
+        told.set()
+
+    monkeypatch.setattr(PollWatcher, "_tell", tell_and_say_so)
+    poll.add("in", folder, frozenset({Kind.APPEARED}))
+    told.wait()  # on the loop's own thread, so that it can't deliver yet
+    poll.remove("in")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert recorder.events == []
 
 
 async def test_a_slow_folder_is_looked_at_less_often(

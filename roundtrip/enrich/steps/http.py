@@ -172,22 +172,23 @@ class _HeaderTemplates:
     """A step's headers; made once when no field is in them."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._templates = {name.lower(): Template(value) for name, value in headers.items()}
+        self._templates = {name.lower(): (name, Template(text)) for name, text in headers.items()}
         self._constant: dict[str, httpx.Headers] = {}
 
     def default(self, name: str, value: str) -> None:
         """Add a header unless the step has it."""
-        self._templates.setdefault(name, Template(value))
+        self._templates.setdefault(name, (name, Template(value)))
 
     def render(self, fields: Fields, accept: str, encoding: str) -> httpx.Headers:
         """The headers for one record, `accept` and `accept-encoding` added unless given."""
         if accept in self._constant:
             return self._constant[accept]
-        made = {name: t.render(fields, header_text) for name, t in self._templates.items()}
-        made.setdefault("accept", accept)
-        made.setdefault("accept-encoding", encoding)
-        headers = httpx.Headers([(k.encode("ascii"), v.encode()) for k, v in made.items()])
-        if not any(template.fields for template in self._templates.values()):
+        made = [(name, t.render(fields, header_text)) for name, t in self._templates.values()]
+        for name, value in (("accept", accept), ("accept-encoding", encoding)):
+            if name not in self._templates:
+                made.append((name, value))
+        headers = httpx.Headers([(name.encode("ascii"), value.encode()) for name, value in made])
+        if not any(template.fields for _, template in self._templates.values()):
             self._constant[accept] = headers
         return headers
 
