@@ -1,4 +1,4 @@
-"""Everything that can go wrong on purpose: the exit codes and the errors that carry one clear line."""
+"""What can go wrong and be told: the exit codes, and the errors that carry one clear line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a `roundtrip` command's exit status means (documented in docs/reference/exit-codes.md)."""
+    """What a command's exit status means (documented in docs/reference/exit-codes.md)."""
 
     OK = 0
     """It did what was asked."""

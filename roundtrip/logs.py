@@ -1,4 +1,4 @@
-"""The agents' log: one JSON object a line on stderr, with the exchange's name in each that has one."""
+"""The agents' log: one JSON object a line on stderr, naming the exchange wherever there is one."""
 
 from __future__ import annotations
 

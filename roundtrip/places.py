@@ -1,4 +1,4 @@
-"""Where everything lies below an agent's root, and making it: what `init` does and agents expect."""
+"""Where everything lies below an agent's root: what `init` makes and agents expect."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ post_on_start True
 fileEvents create
 download off
 sleep 0.001
-batch 100
+batch 10000
 nodupe_ttl 0
 logLevel warning
 """

@@ -1,4 +1,4 @@
-"""Where files come in on A: the outbox, its pipeline folders, and what `send` and `Client` submit."""
+"""Where files come in on A: the outbox, its pipeline folders, and what `send` and `Client` add."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Outbox:
         try:
             self._folders[folder] = self._folders[OUTBOX].sub(pipeline)
             assert self._watch is not None
-            self._watch.add(folder, self._folders[folder].path, _PIPELINE_KINDS)
+            self._watch.add(folder, self._folders[folder].path, self._kinds)
         except ShareError as error:
             self._forget(folder)
             log.warning("folder not watched", extra={"file": folder, "reason": str(error)})

@@ -1,4 +1,4 @@
-"""Which names to look at: each at most once at a time, again if it changed meanwhile, later if asked.
+"""Which names to look at: each once at a time, again if it changed meanwhile, later if asked.
 
 The schedule knows nothing of exchanges. A look that fails is repeated with growing pauses, so that
 no event is ever lost to an error.

@@ -1,4 +1,4 @@
-"""The two shares as an agent holds them: opened, verified, and taken up again when they come back."""
+"""The two shares as an agent holds them: opened, verified, and found again when they are back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roundtrip.shares.posix import PosixFolder
 
 
 class SharePair:
-    """Both shares of one agent; `local` is the one it reads, on its own disk, `remote` it writes."""
+    """Both shares of one agent; `local` it reads, on its own disk; `remote` it writes."""
 
     def __init__(self, role: Role, unenriched: Path, enriched: Path, *, durable: bool) -> None:
         self.unenriched = PosixFolder(unenriched, durable=durable)

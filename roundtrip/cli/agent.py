@@ -1,4 +1,4 @@
-"""`roundtrip agent`: run one role until told to stop, or with --once until nothing is left to do."""
+"""`roundtrip agent`: run one role until told to stop, or with --once until all is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `roundtrip` command: finds the sub-command and turns errors into one line and an exit code."""
+"""The `roundtrip` command: finds the sub-command and makes of errors a line and an exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line; nothing heavy is imported for it."""
     parser = argparse.ArgumentParser(
         prog="roundtrip",
-        description="Hand files to another host through shared folders, and get them back enriched.",
+        description="Hand files to another host by shared folders, and get them back enriched.",
     )
     parser.add_argument("--version", action="version", version=f"roundtrip {__version__}")
     common = argparse.ArgumentParser(add_help=False)

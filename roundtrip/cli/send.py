@@ -1,4 +1,4 @@
-"""`roundtrip send`: hand files to the agent of role a; with --wait, block until they are answered."""
+"""`roundtrip send`: hand files to the agent of role a; with --wait, block until they are back."""
 
 from __future__ import annotations
 

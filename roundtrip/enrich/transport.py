@@ -12,7 +12,6 @@ from contextlib import contextmanager
 
 import aiohttp
 import httpx
-from multidict import CIMultiDict
 from yarl import URL
 
 READ_BUFFER = 256 * 1024
@@ -126,8 +125,8 @@ def _reason(error: Exception) -> str:
     return getattr(cause, "strerror", None) or type(cause).__name__
 
 
-def _headers(request: httpx.Request) -> CIMultiDict[str]:
-    return CIMultiDict([(k.decode("latin-1"), v.decode()) for k, v in request.headers.raw])
+def _headers(request: httpx.Request) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode()) for name, value in request.headers.raw]
 
 
 def _content(request: httpx.Request) -> bytes | httpx.AsyncByteStream | None:

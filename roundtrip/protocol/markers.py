@@ -156,8 +156,8 @@ class ResponseMarker:
 
 def timestamp(seconds: float) -> str:
     """Seconds since 1970 as RFC 3339 in UTC with milliseconds: `2026-11-21T10:00:00.000Z`."""
-    whole = int(seconds)
-    return f"{_to_the_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+    whole, rest = divmod(round(seconds * 1000), 1000)
+    return f"{_to_the_second(whole)}.{rest:03d}Z"
 
 
 @lru_cache(maxsize=16)  # Most timestamps of a busy second share it.
@@ -176,7 +176,7 @@ def _parse(content: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise UnusableMarker(f"the marker is not UTF-8 JSON: {str(error):.120}") from None
+        raise UnusableMarker(f"the marker is not UTF-8 JSON: {error!s:.120}") from None
     if not isinstance(parsed, dict):
         raise UnusableMarker("the marker is not a JSON object")
     return parsed

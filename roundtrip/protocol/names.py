@@ -1,6 +1,6 @@
 """The names of an exchange: one grammar and one validator, used when writing and when listing.
 
-An exchange `N` is `<ULID>-<slug>` when our own requester makes it, and anything matching `_EXCHANGE`
+An exchange `N` is `<ULID>-<slug>` when our own requester makes it, anything matching `_EXCHANGE`
 when another program does. Names that begin with a dot are in flight or internal.
 """
 

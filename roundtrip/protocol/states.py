@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 
 class Step(StrEnum):
-    """What a role does next. `mark`, `drop_marker` and `drop_payload` act on the role's own names."""
+    """What a role does next. Mark and drop act on the role's own names."""
 
     WAIT = "wait"
     PUBLISH = "publish"

@@ -11,12 +11,12 @@ from roundtrip.protocol.names import ulid_of
 from roundtrip.shares.port import Folder
 
 PROBLEM_SUFFIX = ".problem.json"
-_NAME_MAX = 255  # bytes, Linux's limit for one name (path_resolution(7))
+NAME_MAX = 255  # bytes, Linux's limit for one name (path_resolution(7))
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A's folders; all but `archive` are on one file system, so that a rename moves between them."""
+    """A's folders, all on one file system, so that a rename moves files between them whole."""
 
     submit: Folder
     """Files handed over by `send` and `Client`, already named as exchanges."""
@@ -46,7 +46,7 @@ def free_names(original: str, exchange: str) -> Iterator[str]:
     label = ulid_of(exchange) or exchange
     for number in count(1):
         tail = f".{label}{f'-{number}' if number > 1 else ''}{path.suffix}"
-        yield _shortened(path.stem, _NAME_MAX - len(PROBLEM_SUFFIX) - len(tail)) + tail
+        yield _shortened(path.stem, NAME_MAX - len(PROBLEM_SUFFIX) - len(tail)) + tail
 
 
 def _shortened(stem: str, limit: int) -> str:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from roundtrip.protocol.names import MARKER_SUFFIX, Namer
 from roundtrip.roles import ticket as tickets
-from roundtrip.roles.desk import NAME_MAX, Desk
+from roundtrip.roles.desk import Desk, free_names, moved
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.port import Entry, Folder, Kind
 
@@ -42,8 +42,9 @@ IN_FLIGHT = (
     "*.swx",
     "*.!*",
 )
-"""Names that are never taken from the outbox, in lower case; upper case (Windows) counts as well."""
+"""Names that are never taken from the outbox, in lower case; from Windows they come in capitals."""
 
+_NAME_MAX = 255  # bytes, Linux's limit for one name (path_resolution(7))
 _BUSY_DELAY = 1.0
 _EMPTY_SETTLE = 1.0  # touch(1) and some FTP servers close a file empty before they write it
 
@@ -127,12 +128,14 @@ class Intake:
             return Taken()  # Its producer took it back.
         finally:
             self._seen.pop(key, None)
+        if exchange is None:
+            return Taken(again=_BUSY_DELAY)
         log.info("taken", extra={"exchange": exchange, "file": name, "size": entry.size})
         return Taken(exchange)
 
     async def _is_marked(self, folder: Folder, name: str) -> bool:
         marker = name + MARKER_SUFFIX
-        fits = len(os.fsencode(marker)) <= NAME_MAX
+        fits = len(os.fsencode(marker)) <= _NAME_MAX
         return fits and await folder.stat(marker) is not None
 
     def _refuse(self, key: tuple[str, str], entry: Entry | None) -> None:
@@ -155,12 +158,24 @@ class Intake:
             seen = self._seen[key] = _Seen(entry, self._clock())
         return seen.since + settle - self._clock()
 
-    async def _admit(self, folder: Folder, pipeline: str | None, name: str) -> str:
+    async def _admit(self, folder: Folder, pipeline: str | None, name: str) -> str | None:
         exchange = self._namer(name)
         wanted = Ticket(name, pipeline)
         if wanted != tickets.implied(exchange):
             await self._desk.tickets.put(tickets.file_of(exchange), wanted.encode(), durable=True)
         await folder.move(name, self._desk.pending, exchange)
+        # Under its new name nobody can open it any more, so this look is the one that counts; the
+        # one before the move spares a slow writer's file the way there and back.
+        if await self._desk.pending.is_being_written(exchange):
+            await self._give_back(exchange, folder, name)
+            return None
         if self._by_marker:
             await folder.remove(name + MARKER_SUFFIX)
         return exchange
+
+    async def _give_back(self, exchange: str, folder: Folder, name: str) -> None:
+        """Somebody opened the file for writing while it was being taken."""
+        for free in free_names(name, exchange):
+            if await moved(self._desk.pending, exchange, folder, free):
+                break
+        await self._desk.tickets.remove(tickets.file_of(exchange))

@@ -1,8 +1,8 @@
 """What B answered, kept until the exchange is closed, so that the same request is never paid twice.
 
-An answer is two files of B's private `state/kept/`: the payload `N`, then the record `N.done`, which
-is the answer's marker and how often it was given. A record without its payload, or the other way
-round, is an answer that was never finished.
+An answer is two files of B's private `state/kept/`: the payload `N`, then the record `N.done`,
+which is the answer's marker and how often it was given. One without the other is an answer that was
+never finished.
 """
 
 from __future__ import annotations

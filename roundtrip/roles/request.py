@@ -103,7 +103,13 @@ class RequestReader:
         return Request(marker, marker.digest or digest, payload, refusal)
 
     async def _marker(self, exchange: str) -> _Marker:
-        content = await self._unenriched.read(marker_of(exchange), MAX_BYTES)
+        try:
+            content = await self._unenriched.read(marker_of(exchange), MAX_BYTES)
+        except NotAFile as error:
+            title = "The request's marker is not a regular file"
+            return _Marker(
+                RequestMarker(exchange, exchange), _refusal(exchange, "marker", title, error)
+            )
         if content:
             try:
                 return _Marker(RequestMarker.decode(content, exchange))

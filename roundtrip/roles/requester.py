@@ -344,7 +344,7 @@ class Requester(Side):
             pass  # An earlier life has moved it.
         return ticket.original_name
 
-    # Told before it is done, so that a crash in between leaves a record that is right: whoever waits
+    # Told before it is done, so that a crash in between leaves a record that is right: who waits
     # takes the delivery as done when the record is there and the private copy is not.
     async def _report(self, exchange: str, outcome: Outcome | None, path: str) -> None:
         record = {"v": 1, "exchange": exchange, "outcome": outcome, "path": path}

@@ -1,8 +1,8 @@
-"""The responder (role b): answers each request once and gives the same answer as long as it is asked.
+"""The responder (role b): answers each request, and gives the same answer as long as it is asked.
 
     Unenriched/N, N.done --read, verified--> enrich --> kept/N, kept/N.done      private, local
                                                           |
-    Enriched/N, N.done   <-----------publish--------------+                     A collects, and drops
+    Enriched/N, N.done   <-----------publish--------------+                    A collects, and drops
     Enriched/N.done, N   dropped once the request is gone
     kept/N.done, N       forgotten
 
@@ -21,7 +21,7 @@ from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from roundtrip.enrich import PayloadFault, Withdrawn
 from roundtrip.errors import PipelineError
-from roundtrip.protocol.markers import Digest, Outcome, RequestMarker, ResponseMarker, timestamp
+from roundtrip.protocol.markers import Outcome, RequestMarker, ResponseMarker, timestamp
 from roundtrip.protocol.names import marker_of, split
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, State, Step, after, state_of

@@ -1,4 +1,4 @@
-"""Group commit: one turn of the event loop's fsyncs are done together, so that they share a commit."""
+"""Group commit: the fsyncs of one turn of the event loop are done together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A share's identity: proof that a folder is the share it should be, and not an empty mount point."""
+"""A share's identity: proof that a folder is the share it should be, not an empty mount point."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def verify(share: Folder, name: ShareName, home: Role, pins: Folder) -> Id
         return found
     if pinned != found.id:
         raise ShareError(
-            f"{share.label}: this is share {found.id}, but {pinned} was here before: another mount? "
+            f"{share.label}: this is share {found.id}, but {pinned} was before; another mount? "
             f"If the change is meant, remove {pins.label}/{pin}"
         )
     return found

@@ -19,7 +19,7 @@ from roundtrip.protocol.names import part_of
 from roundtrip.shares.port import SMALL, Entry, Folder, Kind, Payload
 
 Guard = Callable[[str, str], Awaitable[None]]
-"""Awaited with a moment and an operation: `before` and `after` each mutation, and at each `look`."""
+"""Awaited with a moment, `before` or `after` a mutation or at a `look`, and the operation."""
 
 
 async def _unguarded(moment: str, operation: str) -> None:

@@ -123,7 +123,7 @@ class Folder(Protocol):
         """Open a regular file for reading, without ever blocking on a FIFO or a device."""
 
     async def is_being_written(self, name: str) -> bool:
-        """Whether some process has the file open for writing; False also where that can't be told."""
+        """Whether a process has the file open for writing; False also if that can't be told."""
 
     def create(self, name: str) -> BinaryIO:
         """Open `name` for writing in place, emptied: only for folders that nobody else reads."""

@@ -208,19 +208,21 @@ def test_a_bad_line_is_kept_with_its_error_and_the_others_go_on(line: bytes) -> 
 def test_an_unparsable_document_says_where(
     payload: bytes, where: str, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if len(payload) > 10_000 and chunk == 3:
-        pytest.skip("slow and no other way through the code")
-    monkeypatch.setattr(document, "CHUNK", chunk)
+    monkeypatch.setattr(document, "CHUNK", max(chunk, len(payload) // 100))
     with pytest.raises(PayloadFault, match=re.escape(where)) as caught:
         through("json", payload)
     assert "\n" not in str(caught.value)
     assert caught.value.position["line"] >= 1
 
 
-def test_an_element_that_is_no_object_is_kept_with_its_error() -> None:
-    found = json.loads(through("json", b'[{"a":1}, 7, "x", {"b":2}]'))
+@pytest.mark.parametrize("chunk", [1, 2, 128 * 1024])
+def test_an_element_that_is_no_object_is_kept_with_its_error(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document, "CHUNK", chunk)
+    found = json.loads(through("json", b'[{"a":1}, 7654321, "x", {"b":2}]'))
     assert found[0] == {"a": 1} and found[3] == {"b": 2}
-    assert [found[1]["raw"], found[2]["raw"]] == [7, "x"]
+    assert [found[1]["raw"], found[2]["raw"]] == [7654321, "x"]
     assert found[1]["error"]["detail"] == "record 2 is not an object"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from typing import Any
 
 import pytest
@@ -119,8 +120,9 @@ async def test_two_payloads_share_a_call_under_way_and_cached_answers_only_if_to
     assert (result.stats.calls, result.stats.cached) == (0, 1)
 
 
-async def test_a_payload_that_is_withdrawn_does_not_end_a_call_that_another_waits_for(
-    api: Any, engine: Any, one_step: Any
+@pytest.mark.parametrize("maker_goes", [True, False])
+async def test_a_payload_that_goes_does_not_end_a_call_that_another_waits_for(
+    api: Any, engine: Any, one_step: Any, maker_goes: bool
 ) -> None:
     arrived, go = asyncio.Event(), asyncio.Event()
 
@@ -134,11 +136,13 @@ async def test_a_payload_that_is_withdrawn_does_not_end_a_call_that_another_wait
     first = asyncio.create_task(engine.run(pipeline, "a.jsonl", numbered(1)))
     await arrived.wait()
     second = asyncio.create_task(engine.run(pipeline, "a.jsonl", numbered(1)))
-    await asyncio.sleep(0)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
+    for _ in range(10):  # turns of the loop, until the second waits for the first one's call
+        await asyncio.sleep(0)
+    going, staying = (first, second) if maker_goes else (second, first)
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
     go.set()
-    result, out = await second
+    result, out = await staying
     assert parsed(out) == [{"ip": "0", "geo": 1}]
     assert result.stats.calls == 1
 
@@ -334,6 +338,24 @@ async def test_a_call_that_may_have_been_executed_is_repeated_only_if_that_does_
     assert b"SECRET" not in out
 
 
+async def test_a_refused_calls_connection_is_used_again(
+    api: Any, engine: Any, one_step: Any
+) -> None:
+    peers = set()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        peers.add(request.transport.get_extra_info("peername") if request.transport else None)
+        found = web.StreamResponse(status=404)
+        await found.prepare(request)
+        await asyncio.sleep(0.01)
+        await found.write(b"x" * 10_000)
+        return found
+
+    api.answer = answer
+    await engine.run(one_step("/{ip}", concurrency=1), "a.jsonl", numbered(5))
+    assert (len(api.seen), len(peers)) == (5, 1)
+
+
 async def test_a_slow_api_is_given_up_in_time(api: Any, engine: Any, one_step: Any) -> None:
     async def answer(request: web.Request) -> web.Response:
         await api.over.wait()
@@ -364,6 +386,9 @@ async def test_concurrency_holds_over_all_payloads_together(
     payloads = [lines(*({"ip": n, "x": f"-{p}"} for n in range(20))) for p in range(3)]
     await asyncio.gather(*(engine.run(pipeline, "a.jsonl", payload) for payload in payloads))
     assert (len(api.seen), most) == (60, 3)
+    most = 0
+    await engine.run(one_step("/alone/{ip}", concurrency=7), "a.jsonl", numbered(40))
+    assert most == 7
 
 
 async def test_a_rate_spreads_the_calls(api: Any, engine: Any, one_step: Any) -> None:
@@ -376,7 +401,7 @@ async def test_a_rate_spreads_the_calls(api: Any, engine: Any, one_step: Any) ->
     api.answer = answer
     pipeline = one_step("/{ip}", rate=Rate(10, 0.5), concurrency=20)
     await engine.run(pipeline, "a.jsonl", numbered(15))
-    assert times[-1] - times[0] >= 14 * 0.05 * 0.9
+    assert 14 * 0.05 * 0.9 <= times[-1] - times[0] < 3
     for begin in times:
         assert sum(begin <= time < begin + 0.5 * 0.9 for time in times) <= 11
 
@@ -392,10 +417,12 @@ async def test_a_withdrawn_payload_stops_in_the_middle_of_a_call(
         return web.Response()
 
     api.answer = answer
+    began = time.monotonic()
     with pytest.raises(Withdrawn):
         await asyncio.wait_for(
             engine.run(one_step("/x"), "a.jsonl", numbered(1), cancelled=arrived.is_set), 10
         )
+    assert time.monotonic() - began < 5
     assert engine.enricher._flights == {}
 
 

@@ -1,4 +1,4 @@
-"""What says that a file is complete: the three modes, the settle time, what is there at the start."""
+"""What says that a file is complete: the modes, the settle time, what is there at the start."""
 
 from __future__ import annotations
 
@@ -171,7 +171,9 @@ async def test_what_is_being_written_at_the_start_is_taken_when_it_is_closed(hos
         "sh", "-c", script, stdin=asyncio.subprocess.PIPE, cwd=hosts.outbox
     )
     assert writer.stdin is not None
-    await until(lambda: (hosts.outbox / "x.txt").exists() and (hosts.outbox / "x.txt").stat().st_size)
+    await until(
+        lambda: (hosts.outbox / "x.txt").exists() and (hosts.outbox / "x.txt").stat().st_size
+    )
     async with agents(hosts):
         await nothing_taken(hosts)
         writer.stdin.write(b"go\n")
@@ -254,7 +256,9 @@ async def test_a_pipelines_folder_removed_with_files_that_wait(working: Hosts) -
     """What was to be looked at is no more: nothing to report, nothing to repeat."""
     (working.outbox / "p").mkdir()
     await until(lambda: working.log.of("watching", folder="outbox/p"))
-    await shell("exec 3> p/x.txt; : > p/empty.txt; echo >&3; sleep 0.1; rm -r p", cwd=working.outbox)
+    await shell(
+        "exec 3> p/x.txt; : > p/empty.txt; echo >&3; sleep 0.1; rm -r p", cwd=working.outbox
+    )
     await asyncio.sleep(1.5)
     await shell("echo fine > fine.txt", cwd=working.outbox)
     assert await working.delivered("fine.txt") == b"fine\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -270,3 +271,11 @@ def test_whatever_a_marker_holds_it_is_read_or_refused_with_one_line(content: by
 def test_times_are_rfc_3339_in_utc_with_milliseconds() -> None:
     assert timestamp(0) == "1970-01-01T00:00:00.000Z"
     assert timestamp(1795255200.5) == "2026-11-21T10:00:00.500Z"
+    assert timestamp(1795255200.9999) == "2026-11-21T10:00:01.000Z"
+
+
+@given(st.integers(0, 4_000_000_000_000))
+def test_a_time_in_whole_milliseconds_is_written_exactly(milliseconds: int) -> None:
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+    expected = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    assert timestamp(milliseconds / 1000) == expected

@@ -1,4 +1,4 @@
-"""Both roles on one disk in memory, driven step by step, so that a test decides who moves and dies."""
+"""Both roles on a disk in memory, driven step by step: a test decides who moves and who dies."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ class Clock:
 class World:
     """A disk, the two roles on it, and a count of what was enriched."""
 
-    def __init__(self, *, attempts: int = 5, answers: int = 10) -> None:
+    def __init__(self, *, attempts: int = 5, answers: int = 10, exchanges: int = 64) -> None:
         self.disk = MemoryDisk()
         self.clock = Clock()
         self.enriched: Counter[str] = Counter()
         self.enrich: Callable[[bytes], Answer | None] = lambda content: None
-        self._attempts, self._answers = attempts, answers
+        self._attempts, self._answers, self._exchanges = attempts, answers, exchanges
+        self.wake: Callable[[str], object] = lambda exchange: None
         for label in ("unenriched", "enriched", "b/kept", "b/quarantine"):
             self.disk.folder(label)
         for label in A_FOLDERS:
@@ -82,8 +83,8 @@ class World:
             self.disk.folder("b/kept"),
             self.disk.folder("b/quarantine"),
             self._enrich,
-            ResponderSettings(answers=self._answers),
-            wake=lambda exchange: None,
+            ResponderSettings(answers=self._answers, exchanges=self._exchanges),
+            wake=lambda exchange: None if self.wake(exchange) is None else None,
             clock=self.clock,
         )
 

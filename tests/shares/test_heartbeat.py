@@ -1,4 +1,4 @@
-"""Life signs: each one a new name, the older ones removed, anything else in the folder left alone."""
+"""Life signs: each a new name, the older ones removed, anything else in the folder left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One agent at a time: a lock between real processes, dropped by the kernel when its holder dies."""
+"""One agent at a time: a lock of real processes, dropped by the kernel when its holder dies."""
 
 from __future__ import annotations
 

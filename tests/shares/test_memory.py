@@ -31,6 +31,7 @@ async def test_the_guard_sees_every_mutation_before_and_after(disk: MemoryDisk) 
     await folder.remove("m")
     await folder.names()
     await folder.stat("m")
+    seen = [each for each in seen if each[0] != "look"]  # the roles' walk cuts in there, too
     operations = ["create", "fill", "rename", "move", "create", "fill", "replace", "remove"]
     assert seen == [(moment, each) for each in operations for moment in ("before", "after")]
 

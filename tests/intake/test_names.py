@@ -1,0 +1,92 @@
+"""Whatever a file is called: its result has the same name, byte for byte, and nothing gets out."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.intake.hosts import Hosts, agents, until
+
+HOSTILE = {
+    "not UTF-8": b"caf\xe9 \xff\xfe.csv",
+    "only bytes that are not UTF-8": b"\xff\x80\x81",
+    "255 bytes": b"x" * 251 + b".csv",
+    "255 bytes of UTF-8": "ü".encode() * 125 + b"x.csv",
+    "newline": b"two\nlines.csv",
+    "spaces": b"  many   spaces .csv ",
+    "quotes": b"it's \"quoted\" `x` $(x).csv",
+    "right to left": "invoice\u202evsc.exe".encode(),
+    "bidi isolates": "a\u2066b\u2069.csv".encode(),
+    "leading dash": b"-rf",
+    "option": b"--config=x.yaml",
+    "terminal escape": b"\x1b[2J\x1b]0;owned\x07.csv",
+    "carriage return": b"a\rb.csv",
+    "backslash": b"..\\..\\x.csv",
+    "percent": b"%2e%2e%2fx.csv",
+    "emoji": "😀.csv".encode(),
+    "decomposed": "café.csv".encode(),
+    "only dots inside": b"a..",
+    "globs": b"*?[x].csv",
+    "braces": b"{0.__class__}${HOME}.csv",
+    "no extension": b"Makefile",
+    "long extension": b"x." + b"e" * 253,
+    "windows device": b"CON",
+    "marker of a marker": b"x.done.csv",
+    "tab": b"a\tb",
+    "looks like an exchange": b"01M7Y0DY3MW0QAM13YJWWJ9AFZ-x.csv",
+    "control character": b"\x01\x02\x7f",
+    "nul in unicode": "a\u2400b".encode(),
+    "byte order mark": "\ufeffx.csv".encode(),
+}
+
+
+async def test_each_result_has_its_originals_own_name(working: Hosts) -> None:
+    for number, name in enumerate(HOSTILE.values()):
+        with open(os.fsencode(working.outbox) + b"/" + name, "wb") as file:
+            file.write(b"%d" % number)
+    inbox = os.fsencode(working.inbox)
+    await until(lambda: len(os.listdir(inbox)) == len(HOSTILE), "all results")
+    await working.idle()
+    assert set(os.listdir(inbox)) == set(HOSTILE.values())
+    for number, name in enumerate(HOSTILE.values()):
+        with open(inbox + b"/" + name, "rb") as file:
+            assert file.read() == b"%d" % number
+    for line in working.log.lines:
+        assert line.isascii() and line.isprintable()
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE.keys() - {"long extension"}))
+async def test_a_collision_never_overwrites(kind: str, working: Hosts) -> None:
+    name = HOSTILE[kind]
+    path, inbox = os.fsencode(working.outbox) + b"/" + name, os.fsencode(working.inbox)
+    for number in range(3):
+        with open(path, "wb") as file:
+            file.write(b"%d" % number)
+        await until(lambda number=number: len(os.listdir(inbox)) == number + 1, "the result")
+    contents = [open(inbox + b"/" + found, "rb").read() for found in os.listdir(inbox)]
+    assert sorted(contents) == [b"0", b"1", b"2"]
+
+
+async def test_originals_that_fail_keep_their_names_too(hosts: Hosts) -> None:
+    from roundtrip.errors import PipelineError
+    from tests.intake.hosts import give_back
+
+    async def refuse(*_: object) -> None:
+        raise PipelineError("not today")
+
+    patch = give_back(refuse)  # type: ignore[arg-type]
+    try:
+        async with agents(hosts):
+            for name in HOSTILE.values():
+                with open(os.fsencode(hosts.outbox) + b"/" + name, "wb") as file:
+                    file.write(name)
+            failed = os.fsencode(hosts.a.failed)
+            await until(lambda: len(os.listdir(failed)) == 2 * len(HOSTILE), "all in failed/")
+            await hosts.idle()
+    finally:
+        patch.undo()
+    assert set(HOSTILE.values()) <= set(os.listdir(failed))
+    problems = [name for name in os.listdir(failed) if name.endswith(b".problem.json")]
+    assert len(problems) == len(HOSTILE)
+    assert hosts.log.defects == []

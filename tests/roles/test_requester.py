@@ -1,0 +1,205 @@
+"""What the requester does with answers that are not just enriched files."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from roundtrip.protocol.markers import Outcome, ResponseMarker
+from roundtrip.protocol.names import marker_of
+from roundtrip.protocol.problem import Problem
+from roundtrip.roles.responder import Answer
+from tests.roles.driver import snapshot, to_rest
+from tests.roles.world import ENRICHED, EXCHANGE, ORIGINAL, World
+
+MARKER = marker_of(EXCHANGE)
+
+
+def answered_world(**settings: Any) -> World:
+    """A has published, B has answered, A has not looked yet."""
+    world = World(**settings)
+    world.want()
+    to_rest(world, roles="a")
+    to_rest(world, roles="b")
+    assert MARKER in world.files("enriched")
+    return world
+
+
+def rewrite_marker(world: World, **changes: Any) -> None:
+    marker = json.loads(world.files("enriched")[MARKER]) | changes
+    world.files("enriched")[MARKER] = json.dumps(marker).encode()
+
+
+def test_a_result_never_overwrites_what_lies_in_the_inbox() -> None:
+    world = World()
+    world.want()
+    world.files("a/inbox")["orders.csv"] = b"an older result"
+    to_rest(world)
+    assert world.files("a/inbox") == {
+        "orders.csv": b"an older result",
+        "orders.01ARZ3NDEKTSV4RRFFQ69G5FAV.csv": ENRICHED,
+    }
+
+
+def test_the_original_name_comes_back_even_if_no_exchange_could_have_it() -> None:
+    world = World()
+    world.want(original_name="Bestellung Ü\udcff\n3.csv")
+    to_rest(world)
+    assert world.files("a/inbox") == {"Bestellung Ü\udcff\n3.csv": ENRICHED}
+    assert world.left() == {}
+
+
+def test_a_failed_answer_puts_original_and_problem_document_into_failed() -> None:
+    world = World()
+    world.want()
+    world.enrich = lambda content: Answer(Outcome.FAILED, {}, "upper")
+    to_rest(world)
+    assert world.files("a/failed") == {
+        "orders.csv": ORIGINAL,
+        "orders.csv.problem.json": ENRICHED,
+    }
+    assert world.files("a/inbox") == {} == world.left()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda world: world.files("enriched").update({EXCHANGE: b"torn"}),
+        lambda world: world.files("enriched").update({EXCHANGE: ENRICHED[:-1] + b"?"}),
+        lambda world: world.files("enriched").update({MARKER: b"{"}),
+        lambda world: world.files("enriched").update({MARKER: b""}),
+        lambda world: world.files("enriched").update({MARKER: b" " * 70_000}),
+        lambda world: rewrite_marker(world, request={"size": 1, "sha256": "0" * 64, "attempt": 1}),
+        lambda world: rewrite_marker(world, exchange="another"),
+        lambda world: rewrite_marker(world, outcome="wonderful"),
+        lambda world: rewrite_marker(world, v=2),
+        lambda world: rewrite_marker(world, size=10**18),
+    ],
+    ids=[
+        "short payload", "altered payload", "half a marker", "empty marker", "huge marker",
+        "answer to another content", "another exchange's marker", "unknown outcome", "version 2",
+        "impossible size",
+    ],
+)  # fmt: skip
+def test_an_unusable_answer_is_refused_and_asked_for_again(damage: Any) -> None:
+    world = answered_world()
+    damage(world)
+    to_rest(world)
+    world.check_end()
+    assert world.enriched[EXCHANGE] == 2
+
+
+def test_an_answer_that_is_only_late_is_not_refused() -> None:
+    world = answered_world()
+    whole = world.files("enriched")[EXCHANGE]
+    world.files("enriched")[EXCHANGE] = whole[:3]
+    look = world.roles["a"].look(EXCHANGE)
+    with pytest.raises(StopIteration) as ended:
+        look.send(None)
+    assert ended.value.value == pytest.approx(1.0), "it looks again after the settle time"
+    world.files("enriched")[EXCHANGE] = whole
+    to_rest(world)
+    world.check_end()
+    assert world.enriched[EXCHANGE] == 1
+
+
+def test_answers_that_stay_unusable_end_in_failed_after_so_many_attempts() -> None:
+    world = World(attempts=3)
+    world.want()
+    world.enrich = lambda content: Answer(Outcome.RESEND, {}, "upper")
+    to_rest(world)
+    assert world.files("a/failed")["orders.csv"] == ORIGINAL
+    document = world.files("a/failed")["orders.csv.problem.json"]
+    assert "Published 3 times" in Problem.decode(document, EXCHANGE).detail
+    assert world.left() == {}
+
+
+def test_each_attempt_says_which_it_is() -> None:
+    world = World()
+    world.want()
+    asked: list[int] = []
+
+    def enrich(content: bytes) -> Answer | None:
+        asked.append(json.loads(world.files("unenriched")[MARKER])["attempt"])
+        return Answer(Outcome.RESEND, {}, "upper") if len(asked) < 3 else None
+
+    world.enrich = enrich
+    to_rest(world)
+    world.check_end()
+    assert asked == [1, 2, 3]
+
+
+def test_an_answer_nobody_asked_for_is_swept_and_never_delivered() -> None:
+    world = answered_world()
+    del world.files("a/pending")[EXCHANGE]
+    world.start("a")
+    to_rest(world)
+    assert world.files("a/inbox") == {} == world.left()
+
+
+def test_a_request_that_vanished_from_the_share_is_published_again() -> None:
+    world = World()
+    world.want()
+    to_rest(world, roles="a")
+    world.files("unenriched").clear()
+    to_rest(world)
+    world.check_end()
+
+
+def test_a_payload_torn_on_its_way_is_sent_again() -> None:
+    world = World()
+    world.want()
+    to_rest(world, roles="a")
+    world.files("unenriched")[EXCHANGE] = ORIGINAL[:5]
+    to_rest(world)
+    world.check_end()
+    assert world.enriched[EXCHANGE] == 1, "what was torn was never enriched"
+
+
+def test_an_original_that_grew_after_it_was_published_is_sent_again() -> None:
+    world = answered_world()
+    grown = ORIGINAL + b"2,FR\n"
+    world.files("a/pending")[EXCHANGE] = grown
+    world.disk.touch("a/pending", EXCHANGE)
+    to_rest(world)
+    assert world.files("a/inbox") == {"orders.csv": grown.upper()}
+    assert world.left() == {}
+
+
+def test_whoever_waits_finds_a_record_of_the_outcome_and_the_path() -> None:
+    world = World()
+    world.want(original_name="orders.csv", reply=True)
+    to_rest(world)
+    record = json.loads(world.files("a/outcomes")[f"{EXCHANGE}.json"])
+    assert record["outcome"] == "enriched"
+    assert record["path"] == "a/inbox/orders.csv"
+
+
+def test_two_exchanges_with_the_same_name_and_content_both_come_back() -> None:
+    world = World()
+    other = EXCHANGE.replace("FAV", "FAW")
+    world.want()
+    world.want(other)
+    to_rest(world, EXCHANGE, other)
+    assert sorted(world.files("a/inbox").values()) == [ENRICHED, ENRICHED]
+    assert world.left() == {}
+
+
+def test_an_answer_says_which_request_it_answers() -> None:
+    world = answered_world()
+    marker = ResponseMarker.decode(world.files("enriched")[MARKER], EXCHANGE)
+    assert marker.request.size == len(ORIGINAL)
+    assert marker.attempt == 1
+
+
+def test_a_rescan_finds_what_events_never_told() -> None:
+    world = answered_world()
+    before = snapshot(world)
+    rescan = world.roles["a"].rescan()
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            rescan.send(None)
+    assert ended.value.value == [EXCHANGE]
+    assert snapshot(world) == before

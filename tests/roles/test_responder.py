@@ -1,0 +1,307 @@
+"""What the responder does with requests, good and bad, and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+from roundtrip.errors import PipelineError
+from roundtrip.protocol.names import marker_of
+from roundtrip.roles.responder import Answer, Responder
+from tests.roles.driver import to_rest
+from tests.roles.world import ENRICHED, EXCHANGE, ORIGINAL, World
+
+NAME = "orders.csv"  # as a shell script would call its request
+MARKER = marker_of(NAME)
+
+
+def shell_request(world: World, content: bytes = ORIGINAL, marker: bytes = b"") -> None:
+    world.files("unenriched").update({NAME: content, MARKER: marker})
+
+
+def answer(world: World) -> None:
+    to_rest(world, NAME, roles="b")
+
+
+def steal_answer(world: World) -> None:
+    """A requester that removes the answer itself instead of its own request."""
+    world.files("enriched").clear()
+
+
+def test_an_empty_marker_is_believed_once_it_has_settled() -> None:
+    world = World()
+    shell_request(world)
+    world.start("b")
+    assert asyncio.run(world.roles["b"].look(NAME)) == pytest.approx(1.0)
+    assert world.files("enriched") == {}
+    world.clock.now += 1.0
+    assert asyncio.run(world.roles["b"].look(NAME)) is None
+    assert world.files("enriched")[NAME] == ENRICHED
+
+
+def test_a_marker_that_still_grows_is_not_judged() -> None:
+    world = World()
+    shell_request(world, marker=b'{"v": 1, "pipe')
+    world.start("b")
+    asyncio.run(world.roles["b"].look(NAME))
+    world.clock.now += 0.6
+    world.files("unenriched")[MARKER] = b'{"v": 1, "pipeline": "upp'
+    asyncio.run(world.roles["b"].look(NAME))
+    world.clock.now += 0.6
+    assert asyncio.run(world.roles["b"].look(NAME)) is not None, "it changed: it settles anew"
+    world.files("unenriched")[MARKER] = b'{"v": 1, "pipeline": "upper"}'
+    answer(world)
+    assert world.files("enriched")[NAME] == ENRICHED
+
+
+def test_a_request_that_is_never_removed_is_enriched_once_over_all_restarts() -> None:
+    world = World()
+    shell_request(world)
+    for _ in range(4):
+        answer(world)
+        world.start("b")
+    assert world.enriched[NAME] == 1
+
+
+def test_a_stolen_answer_is_given_again_from_what_was_kept_then_held() -> None:
+    world = World(answers=4)
+    shell_request(world)
+    given = 0
+    for _ in range(10):
+        answer(world)
+        given += NAME in world.files("enriched")
+        steal_answer(world)
+        world.start("b")
+    assert given == 4
+    assert world.enriched[NAME] == 1
+    report = json.loads(world.files("b/quarantine")[f"{NAME}.json"])
+    assert "answered 4 times" in report["reason"]
+
+
+def test_a_held_request_is_free_again_once_it_was_removed() -> None:
+    world = World(answers=1)
+    shell_request(world)
+    answer(world)
+    steal_answer(world)
+    answer(world)
+    assert world.files("enriched") == {}
+    world.files("unenriched").clear()
+    answer(world)
+    assert world.files("b/quarantine") == {} == world.files("b/kept")
+    shell_request(world)
+    answer(world)
+    assert world.files("enriched")[NAME] == ENRICHED
+
+
+def test_the_same_name_with_other_content_is_another_request() -> None:
+    world = World()
+    shell_request(world)
+    answer(world)
+    steal_answer(world)
+    shell_request(world, b"new\n")
+    answer(world)
+    assert world.files("enriched")[NAME] == b"NEW\n"
+
+
+def test_a_request_replaced_while_it_is_enriched_gets_its_own_answer() -> None:
+    world = World()
+    shell_request(world)
+
+    def replace_once(content: bytes) -> None:
+        if content == ORIGINAL:
+            shell_request(world, b"new\n")
+            world.disk.touch("unenriched", NAME)
+
+    world.enrich = replace_once
+    answer(world)
+    assert world.files("enriched")[NAME] == b"NEW\n"
+
+
+def test_a_request_withdrawn_while_it_is_enriched_gets_no_answer() -> None:
+    world = World()
+    shell_request(world)
+    told: list[bool] = []
+
+    def withdraw(content: bytes) -> None:
+        world.files("unenriched").clear()
+        responder = world.roles["b"]
+        assert isinstance(responder, Responder)
+        told.append(responder.notice(MARKER, removed=True) == NAME)
+
+    world.enrich = withdraw
+    answer(world)
+    assert told == [True]
+    assert world.files("enriched") == {} == world.files("b/kept")
+
+
+@pytest.mark.parametrize(
+    ("marker", "reason"),
+    [
+        (b"nonsense", "not UTF-8 JSON"),
+        (b"\xff\xfe", "not UTF-8 JSON"),
+        (b"[]", "not a JSON object"),
+        (b"[" * 60_000, "not UTF-8 JSON"),
+        (b" " * 70_000, "larger than"),
+        (b'{"v": 2}', '"v" is 2'),
+        (b"{}", '"v" is None'),
+        (b'{"v": 1, "exchange": "another"}', "another exchange"),
+        (b'{"v": 1, "size": "big", "sha256": 7}', "should be a str"),
+    ],
+)
+def test_an_unusable_marker_is_answered_with_the_reason(marker: bytes, reason: str) -> None:
+    world = World()
+    shell_request(world, marker=marker)
+    answer(world)
+    problem = json.loads(world.files("enriched")[NAME])
+    assert reason in problem["detail"]
+    assert json.loads(world.files("enriched")[MARKER])["outcome"] == "failed"
+    assert world.enriched[NAME] == 0
+
+
+def failing(error: Exception) -> Callable[[bytes], Answer | None]:
+    def enrich(content: bytes) -> Answer | None:
+        raise error
+
+    return enrich
+
+
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (PipelineError("there is no pipeline 'x'"), "there is no pipeline 'x'"),
+        (ZeroDivisionError("a defect"), "a defect"),
+    ],
+)
+def test_a_request_that_cannot_be_enriched_is_answered_once_with_a_problem_document(
+    error: Exception, detail: str
+) -> None:
+    world = World()
+    shell_request(world)
+    world.enrich = failing(error)
+    answer(world)
+    assert detail in json.loads(world.files("enriched")[NAME])["detail"]
+    assert world.enriched[NAME] == 1
+
+
+def test_a_disk_that_fails_while_enriching_is_no_answer() -> None:
+    world = World()
+    shell_request(world)
+    world.enrich = failing(OSError(28, "No space left on device"))
+    with pytest.raises(OSError, match="No space"):
+        answer(world)
+    assert world.files("enriched") == {}
+    world.enrich = lambda content: None
+    answer(world)
+    assert world.files("enriched")[NAME] == ENRICHED
+
+
+def test_no_more_are_enriched_at_once_than_allowed_and_the_others_get_their_turn() -> None:
+    world = World(exchanges=2)
+    names = [f"{number}.csv" for number in range(7)]
+    for name in names:
+        world.files("unenriched").update({name: ORIGINAL, marker_of(name): b'{"v": 1}'})
+    at_once: list[int] = []
+
+    async def run() -> None:
+        gate = asyncio.Event()
+        tasks: set[asyncio.Task[object]] = set()
+
+        async def guard(moment: str, operation: str) -> None:
+            if operation == "call b/api":
+                at_once.append(world.roles["b"].figures()["enriching"])
+                await gate.wait()
+
+        def wake(name: str) -> None:
+            tasks.add(asyncio.ensure_future(world.roles["b"].look(name)))
+
+        world.disk.guard = guard
+        world.wake = wake
+        world.start("b")
+        for name in await world.roles["b"].rescan():
+            wake(name)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        gate.set()
+        while tasks:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            tasks -= done
+
+    asyncio.run(run())
+    assert max(at_once) == 2
+    assert sorted(world.enriched) == names
+
+
+def test_an_already_answered_request_costs_nothing_but_the_listing() -> None:
+    world = World()
+    shell_request(world)
+    answer(world)
+    world.start("b")
+    seen: list[str] = []
+
+    async def guard(moment: str, operation: str) -> None:
+        seen.append(operation)
+
+    world.disk.guard = guard
+    assert asyncio.run(world.roles["b"].rescan()) == []
+    assert seen == []
+
+
+@pytest.mark.parametrize("left", [(MARKER,), (MARKER, NAME)])
+def test_a_kept_answer_of_an_exchange_that_is_over_is_forgotten(left: tuple[str, ...]) -> None:
+    world = World()
+    for name in left:
+        world.files("b/kept")[name] = b"{}"
+    to_rest(world, NAME, roles="b")
+    assert world.files("b/kept") == {}
+
+
+def test_a_marker_without_a_payload_is_reported_after_the_grace_period() -> None:
+    world = World()
+    world.files("unenriched")[MARKER] = b""
+    answer(world)
+    assert "broken" in json.loads(world.files("b/quarantine")[f"{NAME}.json"])["reason"]
+
+
+def test_a_name_outside_the_grammar_is_reported_and_never_used() -> None:
+    world = World()
+    strange = "-rf ;x\n.csv.done"
+    world.files("unenriched")[strange] = b""
+    world.start("b")
+    responder = world.roles["b"]
+    assert responder.notice(strange, removed=False) == strange
+    asyncio.run(responder.look(strange))
+    (name,) = world.files("b/quarantine")
+    assert "/" not in name
+    assert json.loads(world.files("b/quarantine")[name])["name"] == strange
+
+
+@pytest.mark.parametrize(
+    ("name", "removed", "about"),
+    [
+        (MARKER, False, NAME),
+        (NAME, False, None),
+        (NAME, True, NAME),
+        (MARKER, True, None),
+        (".orders.csv.1234.part", False, None),
+        (".roundtrip", False, None),
+        ("strange name.done", False, "strange name.done"),
+        ("strange name.done", True, None),
+        ("strange name", False, None),
+    ],
+)
+def test_only_events_that_can_change_the_next_step_cause_a_look(
+    name: str, removed: bool, about: str | None
+) -> None:
+    world = World()
+    world.start("b")
+    assert world.roles["b"].notice(name, removed) == about
+
+
+def test_a_whole_exchange_of_ours_leaves_nothing_behind() -> None:
+    world = World()
+    world.want()
+    to_rest(world, EXCHANGE)
+    world.check_end()
