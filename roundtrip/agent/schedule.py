@@ -35,6 +35,7 @@ class Schedule:
         self._ready: deque[str] = deque()
         self._queued: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._begun: set[str] = set()
         self._again: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, int] = {}
@@ -44,7 +45,8 @@ class Schedule:
     def wake(self, name: str) -> None:
         """Look at `name` soon; once more afterwards if it is being looked at now."""
         if name in self._running:
-            self._again.add(name)
+            if name in self._begun:  # Else its look will see whatever has happened.
+                self._again.add(name)
         elif name not in self._queued:
             self._cancel_timer(name)
             self._queued.add(name)
@@ -85,6 +87,7 @@ class Schedule:
 
     async def _run(self, name: str) -> None:
         again: float | None = None
+        self._begun.add(name)
         try:
             again = await self._look(name)
             self._failures.pop(name, None)
@@ -96,6 +99,7 @@ class Schedule:
             again = self._pause_after(name)
             log.exception("defect", extra={"exchange": name})
         finally:
+            self._begun.discard(name)
             del self._running[name]
             self._after(name, again)
 
