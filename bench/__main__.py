@@ -62,6 +62,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(names), help="of: %(default)s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=2000, help="for throughput")
+    parser.add_argument(
+        "--pause", type=float, default=0.0, metavar="MS", help="between exchanges of latency"
+    )
     parser.add_argument("--where", choices=["tmpfs", "disk", "both"], default="both")
     parser.add_argument("--seed", type=int, default=None, help="for kill9")
     parser.add_argument("--json", type=Path, metavar="FILE", help="everything measured")
@@ -167,9 +170,7 @@ class Run:
                     continue
             self.found.setdefault((kind, where), {}).setdefault(name, []).append(result)
 
-    def _measure(
-        self, kind: str, name: str, number: int, place: Path, api: str
-    ) -> Result | Idle:
+    def _measure(self, kind: str, name: str, number: int, place: Path, api: str) -> Result | Idle:
         if name in FLOORS:
             count = LATENCY_COUNT if kind == "latency" else self._options.files
             return measure.floor(place, count, "" if name == "floor-nohttp" else api)
@@ -179,7 +180,9 @@ class Run:
             peer.start(place, api)
             with Arrivals(peer.output) as arrivals:
                 if kind == "latency":
-                    return measure.latency(peer, arrivals, LATENCY_COUNT)
+                    return measure.latency(
+                        peer, arrivals, LATENCY_COUNT, self._options.pause / 1000
+                    )
                 if kind == "throughput":
                     return measure.throughput(peer, arrivals, self._options.files)
                 if kind == "idle":

@@ -16,7 +16,6 @@ from bench.arrivals import Arrivals
 from bench.errors import Unavailable
 from bench.peers.base import Peer
 
-PAUSE = 0.01  # seconds between two exchanges of the latency run, so that clean-up isn't in the way
 PATIENCE = 10.0  # seconds that one exchange may take
 
 
@@ -96,8 +95,10 @@ class Drive:
         self.arrivals.wait(0)
 
 
-def latency(peer: Peer, arrivals: Arrivals, count: int, budget: float = 40.0) -> Result:
-    """One exchange at a time, at most `count` of them or `budget` seconds."""
+def latency(
+    peer: Peer, arrivals: Arrivals, count: int, pause: float = 0.0, budget: float = 40.0
+) -> Result:
+    """One exchange at a time, `pause` seconds apart; at most `count` or `budget` seconds."""
     drive = Drive(peer, arrivals)
     drive.warm_up()
     names = [f"f{number:06}.json" for number in range(count)]
@@ -113,7 +114,7 @@ def latency(peer: Peer, arrivals: Arrivals, count: int, budget: float = 40.0) ->
             result.latencies.append(taken)
         if time.perf_counter() - began > budget:
             break
-        time.sleep(PAUSE)
+        time.sleep(pause)
     return _account(result, peer, before, len(result.latencies))
 
 

@@ -35,7 +35,10 @@ class Usage:
 
 
 def start(
-    argv: Sequence[str | Path], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    argv: Sequence[str | Path],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own; its output is appended to `log`."""
     with log.open("ab") as out:

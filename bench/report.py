@@ -56,7 +56,15 @@ def throughput(rounds: Rounds) -> list[Row]:
         if any(each.seconds for each in results)
     }
     rows: list[Row] = [
-        ("throughput", "files/s", "of floor", "roundtrip is", "CPU ms/file", "peak RSS MB", "missing")
+        (
+            "throughput",
+            "files/s",
+            "of floor",
+            "roundtrip is",
+            "CPU ms/file",
+            "peak RSS MB",
+            "missing",
+        )
     ]
     for name, rate in rates.items():
         results = rounds[name]
@@ -101,7 +109,8 @@ def idle(rounds: dict[str, list[Idle]]) -> list[Row]:
         wakeups = statistics.median(each.wakeups / each.seconds for each in results)
         cpu = statistics.median(each.cpu / each.seconds for each in results)
         each_rss = " + ".join(
-            f"{name.partition('[')[0]} {size / 1e6:.0f}" for name, size in results[-1].resident.items()
+            f"{name.partition('[')[0]} {size / 1e6:.0f}"
+            for name, size in results[-1].resident.items()
         )
         rows.append((name, f"{wakeups:.2f}", f"{cpu * 1e3:.2f}", each_rss))
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import signal
 from typing import TYPE_CHECKING
@@ -28,6 +27,8 @@ def add_parser(
 
 def run(args: argparse.Namespace) -> int:
     """Run the agent; SIGTERM and SIGINT end it."""
+    import asyncio
+
     from roundtrip import logs
     from roundtrip.config import load
 
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _work(settings: Settings, *, once: bool) -> None:
+    import asyncio
+
     from roundtrip.assembly import build_agent
 
     agent = build_agent(settings)

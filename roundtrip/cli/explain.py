@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,8 @@ def add_parser(
 
 def run(args: argparse.Namespace) -> int:
     """Look at the four names and print what they mean."""
+    import asyncio
+
     from roundtrip.config import load
     from roundtrip.protocol.names import check_exchange
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,8 @@ def add_parser(
 
 def run(args: argparse.Namespace) -> int:
     """Make what is missing and say what was made; running it again changes nothing."""
+    import asyncio
+
     from roundtrip.config import load
     from roundtrip.demo import samples
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import shutil
 import sys
@@ -40,6 +39,8 @@ def add_parser(
 
 def run(args: argparse.Namespace) -> int:
     """Send, and wait if asked to; results go to stdout, everything else to stderr."""
+    import asyncio
+
     from roundtrip.client import AsyncClient
 
     if args.files.count("-") > 1:
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _send(client: AsyncClient, args: argparse.Namespace) -> int:
+    import asyncio
+
     sent = [(file, await _submit(client, file, args)) for file in args.files]
     if not args.wait:
         for file, exchange in sent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import time
 from typing import TYPE_CHECKING
@@ -32,6 +31,8 @@ def add_parser(
 
 def run(args: argparse.Namespace) -> int:
     """Look at the folders and print a report; the exit code is SHARE if a share isn't well."""
+    import asyncio
+
     from roundtrip.config import load
     from roundtrip.survey import Surveyor
 
@@ -60,6 +61,8 @@ def _exit_code(report: Report) -> int:
 
 
 def _show_live(surveyor: object, interval: float) -> None:
+    import asyncio
+
     from rich.live import Live
 
     from roundtrip.cli.status_view import render

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from random import Random
 
@@ -152,18 +153,17 @@ def test_hostile_names_on_the_share_stop_nobody(running: World) -> None:
 
 
 @pytest.mark.parametrize("kind", ["symlink", "folder", "fifo"])
-def test_a_payload_that_is_no_file_is_answered_failed(kind: str, running: World) -> None:
-    import os
-
-    payload = running.unenriched / "odd.raw"
+def test_a_payload_that_is_no_file_is_answered_failed(kind: str, world: World) -> None:
+    world.b.start()
+    payload = world.unenriched / "odd.raw"
     make = {"symlink": lambda: payload.symlink_to("/etc/hostname"), "folder": payload.mkdir,
             "fifo": lambda: os.mkfifo(payload)}  # fmt: skip
     make[kind]()
-    (running.unenriched / "odd.raw.done").touch()
-    wait_until((running.enriched / "odd.raw.done").exists, "an answer")
-    marker = json.loads((running.enriched / "odd.raw.done").read_bytes())
+    (world.unenriched / "odd.raw.done").touch()
+    wait_until((world.enriched / "odd.raw.done").exists, "an answer")
+    marker = json.loads((world.enriched / "odd.raw.done").read_bytes())
     assert marker["outcome"] == "failed"
-    assert b"root:" not in (running.enriched / "odd.raw").read_bytes()
+    assert b"root:" not in (world.enriched / "odd.raw").read_bytes()
 
 
 def test_a_share_that_is_swapped_while_the_agents_run_is_not_written_to(running: World) -> None:

@@ -22,9 +22,9 @@ _TAIL = 40
 
 
 def wait_until(
-    condition: Callable[[], Any], what: str, seconds: float = PATIENCE
+    condition: Callable[[], Any], what: str, seconds: float = PATIENCE, pause: float = _LOOK
 ) -> Any:
-    """Wait until `condition` holds; returns what it returned.
+    """Wait until `condition` holds, looking every `pause` seconds; returns what it returned.
 
     Raises:
         AssertionError: it still doesn't after so many seconds.
@@ -32,7 +32,7 @@ def wait_until(
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
-        time.sleep(_LOOK)
+        time.sleep(pause)
     return found
 
 

@@ -101,14 +101,25 @@ async def smb(private: Path, share: Path) -> AsyncIterator[list[str]]:
     port = free_port()
     folders = ("lock directory", "state directory", "cache directory", "pid directory")
     folders += ("private dir", "ncalrpc dir")
-    lines = ["[global]", f"smb ports = {port}", "interfaces = 127.0.0.1", "bind interfaces only = yes"]
+    lines = [
+        "[global]",
+        f"smb ports = {port}",
+        "interfaces = 127.0.0.1",
+        "bind interfaces only = yes",
+    ]
     for name in folders:
         (private / name.split()[0]).mkdir(parents=True)
         lines.append(f"{name} = {private / name.split()[0]}")
     user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
     lines += ["map to guest = bad user", f"guest account = {user}", "disable spoolss = yes"]
     lines += ["load printers = no", f"log file = {private}/log", "server role = standalone server"]
-    lines += ["[box]", f"path = {share}", "guest ok = yes", "read only = no", "force user = " + user]
+    lines += [
+        "[box]",
+        f"path = {share}",
+        "guest ok = yes",
+        "read only = no",
+        "force user = " + user,
+    ]
     (private / "smb.conf").write_text("\n".join(lines) + "\n")
     config = f"--configfile={private}/smb.conf"
     smbd = shutil.which("smbd") or "/usr/sbin/smbd"

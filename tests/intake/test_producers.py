@@ -43,8 +43,6 @@ COPIERS = {
     "curl": "curl -sS -o {outbox}/orders.csv file://{source}",
     "part then rename": "cp {source} {outbox}/orders.csv.part; "
     "mv {outbox}/orders.csv.part {outbox}/orders.csv",
-    "sed -i": "cp {source} {outbox}/.held; sed -i s/x/x/ {outbox}/.held; "
-    "mv {outbox}/.held {outbox}/orders.csv",
 }
 
 
@@ -224,7 +222,8 @@ async def test_two_thousand_files_moved_in_at_once(hosts: Hosts) -> None:
     for number in range(2000):
         (staged / f"f{number}.txt").write_text(f"{number}\n")
     async with agents(hosts, "a"):
-        await shell(f"mv {staged}/* {hosts.outbox}")
+        # mv looks at each name once more after its rename, and complains if it has gone.
+        await ran("sh", "-c", f"mv {staged}/* {hosts.outbox}", may_fail=True)
 
         def requests() -> list[Path]:
             return list(hosts.unenriched.glob("*.done"))

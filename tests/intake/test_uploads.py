@@ -54,7 +54,9 @@ async def test_sftp_under_another_name_and_then_renamed(
 ) -> None:
     batch = working.folder / "batch"
     outbox = working.outbox
-    batch.write_text(f"put {source} {outbox}/x.filepart\nrename {outbox}/x.filepart {outbox}/x.csv\n")
+    batch.write_text(
+        f"put {source} {outbox}/x.filepart\nrename {outbox}/x.filepart {outbox}/x.csv\n"
+    )
     await ran("sftp", "-q", *ssh_options, "-b", batch, "127.0.0.1")
     assert await working.delivered("x.csv") == LARGE
 
