@@ -70,7 +70,15 @@ class Api:
         self._root.mkdir(parents=True)
         config = self._root / "nginx.conf"
         config.write_text(CONFIG.format(root=self._root, port=self.port, answer=ANSWER.decode()))
-        argv = [self._program, "-p", self._root, "-c", config, "-e", self._root / "error.log"]
+        argv: processes.Argv = [
+            self._program,
+            "-p",
+            self._root,
+            "-c",
+            config,
+            "-e",
+            self._root / "error.log",
+        ]
         self._process = processes.start(argv, self._root / "out.log")
         self._await()
         return self

@@ -112,15 +112,20 @@ def exchange(root: str, name: str, call: Callable[[bytes], bytes]) -> float:
     inbox = os.open(f"{root}/inbox", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fsync(inbox)
     os.close(inbox)
+    finish(root, name)
+    return seconds
 
-    os.unlink(f"{unenriched}/{name}.done")  # A drops, B drops, A archives
+
+def finish(root: str, name: str) -> None:
+    """What follows the delivery: A drops, B drops and forgets, A archives."""
+    unenriched, enriched, state = f"{root}/Unenriched", f"{root}/Enriched", f"{root}/state"
+    os.unlink(f"{unenriched}/{name}.done")
     os.unlink(f"{unenriched}/{name}")
     os.unlink(f"{enriched}/{name}.done")
     os.unlink(f"{enriched}/{name}")
-    os.unlink(kept)
-    os.unlink(f"{kept}.done")
-    os.rename(closing, f"{root}/archive/{name}")
-    return seconds
+    os.unlink(f"{state}/kept/{name}")
+    os.unlink(f"{state}/kept/{name}.done")
+    os.rename(f"{state}/closing/{name}", f"{root}/archive/{name}")
 
 
 def run(root: Path, names: list[str], call: Callable[[bytes], bytes]) -> tuple[list[float], float]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+Argv = Sequence[str | Path]  # a program and its arguments
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -35,7 +36,7 @@ class Usage:
 
 
 def start(
-    argv: Sequence[str | Path],
+    argv: Argv,
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,

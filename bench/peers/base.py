@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -88,7 +88,7 @@ class Peer:
         return any(process.poll() is not None for process in (*self.agents, *self.support))
 
     def spawn(
-        self, name: str, argv: Sequence[str | Path], env: Mapping[str, str] | None = None
+        self, name: str, argv: processes.Argv, env: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start one process; its output goes to `logs/NAME.log`."""
         logs = self.place / "logs"

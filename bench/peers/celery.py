@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from bench import cache
 from bench.api import free_port
@@ -51,7 +52,7 @@ class Celery(Peer):
         }
         options = "--pool prefork --concurrency 2 --loglevel warning --without-gossip"
         more = "--without-mingle --without-heartbeat -O fair"
-        app = [self._bin / "celery", "--app", "celery_tasks", "worker"]
+        app: list[str | Path] = [self._bin / "celery", "--app", "celery_tasks", "worker"]
         self.agents = [
             self.spawn("worker", [*app, *options.split(), *more.split()], env),
             self.spawn("feeder", [self._bin / "python", SCRIPTS / "celery_feeder.py"], env),

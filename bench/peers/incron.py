@@ -9,6 +9,7 @@ from pathlib import Path
 from bench import cache
 from bench.errors import Unavailable
 from bench.peers.base import SCRIPTS, Peer
+from bench.processes import Argv
 
 CONFIG = """\
 system_table_dir = {root}/tables
@@ -44,5 +45,5 @@ class Incron(Peer):
     def start_agents(self) -> None:
         root = self.place / "incron"
         Path(root / "lock.pid").unlink(missing_ok=True)  # a killed one leaves it behind
-        argv = [self._root / "usr/sbin/incrond", "-n", "-f", root / "incron.conf"]
+        argv: Argv = [self._root / "usr/sbin/incrond", "-n", "-f", root / "incron.conf"]
         self.agents = [self.spawn("incrond", argv, cache.libraries(self._root))]

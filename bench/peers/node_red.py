@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.api import free_port
 from bench.peers.base import Peer
+from bench.processes import Argv
 
 SETTINGS = """\
 module.exports = {{
@@ -39,7 +40,7 @@ class NodeRed(Peer):
     def start_agents(self) -> None:
         node = shutil.which("node") or "node"
         root = self.place / "node-red"
-        argv = [node, self._modules / "node-red/red.js", "--settings", root / "settings.js"]
+        argv: Argv = [node, self._modules / "node-red/red.js", "--settings", root / "settings.js"]
         self.agents = [self.spawn("node-red", argv)]
 
     def _flow(self) -> list[dict[str, Any]]:

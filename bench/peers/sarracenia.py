@@ -1,7 +1,7 @@
-"""Sarracenia (metpx-sr3): one flow that gathers files as its watch does, with a plugin for the work.
+"""Sarracenia (metpx-sr3): one flow that gathers as its watch does, with a plugin for the work.
 
-Sarracenia's usual way is watch -> AMQP broker -> subscriber. One flow without a broker in between is
-faster: so that is what is measured.
+Sarracenia's usual way is watch -> AMQP broker -> subscriber. One flow with no broker in between
+is faster: so that is what is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ logLevel warning
 
 
 class Sarracenia(Peer):
-    """One process, which looks for gathered events every millisecond while busy (its default: 5 s)."""
+    """One process, which looks for events each millisecond while busy (a watch's default: 5 s).
+
+    More than a batch of files left over at a start would be forgotten, so the batch is large.
+    """
 
     name = "sarracenia"
     title = "Sarracenia (sr3)"

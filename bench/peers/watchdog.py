@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.peers.base import SCRIPTS, Peer
+from bench.processes import Argv
 
 
 class Watchdog(Peer):
@@ -16,5 +17,5 @@ class Watchdog(Peer):
 
     def start_agents(self) -> None:
         script = SCRIPTS / "watchdog_requests.py"
-        argv = [self._bin / "python", script, self.input, self.output, self.api]
+        argv: Argv = [self._bin / "python", script, self.input, self.output, self.api]
         self.agents = [self.spawn("watchdog", argv)]

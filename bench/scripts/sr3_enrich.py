@@ -7,7 +7,7 @@ from sarracenia.flow.watch import default_options
 from sarracenia.flowcb.gather.file import File
 
 
-class Sr3_enrich(File):  # noqa: N801 - Sarracenia derives the class's name from the file's
+class Sr3_enrich(File):  # Sarracenia derives the class's name from the file's
     def __init__(self, options):
         super().__init__(options)
         for name, value in default_options.items():  # a watch's, which a plain flow lacks

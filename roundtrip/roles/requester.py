@@ -153,7 +153,7 @@ class Requester(Side):
             if done is Step.WAIT:
                 return self._settings.settle
             names = after(self.role, done, names)
-        if exchange in self._closing and not (names.request or names.request_marker):
+        if exchange in self._closing:
             await self._archive(exchange)
         return again
 

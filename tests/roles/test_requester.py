@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from roundtrip.protocol.markers import Outcome, ResponseMarker
-from roundtrip.protocol.names import marker_of
+from roundtrip.protocol.names import Namer, marker_of
 from roundtrip.protocol.problem import Problem
+from roundtrip.roles.requester import Requester
 from roundtrip.roles.responder import Answer
 from tests.roles.driver import snapshot, to_rest
 from tests.roles.world import ENRICHED, EXCHANGE, ORIGINAL, World
@@ -203,3 +205,51 @@ def test_a_rescan_finds_what_events_never_told() -> None:
             rescan.send(None)
     assert ended.value.value == [EXCHANGE]
     assert snapshot(world) == before
+
+
+def test_a_fresh_exchange_is_published_once_however_often_it_is_looked_at() -> None:
+    world = World()
+    world.start("a")
+    world.want()
+    requester = world.roles["a"]
+    assert isinstance(requester, Requester)
+    requester.adopt(EXCHANGE)
+    asyncio.run(requester.look(EXCHANGE))
+    published = snapshot(world)
+    asyncio.run(requester.look(EXCHANGE))
+    assert snapshot(world) == published
+    to_rest(world)
+    world.check_end()
+
+
+def test_an_original_that_grows_while_it_is_copied_is_copied_again() -> None:
+    world = World()
+    world.want()
+    grown = ORIGINAL + b"2,FR\n"
+
+    async def guard(moment: str, operation: str) -> None:
+        if moment == "after" and operation == f"rename unenriched/{EXCHANGE}":
+            world.files("a/pending")[EXCHANGE] = grown
+            world.disk.touch("a/pending", EXCHANGE)
+            world.disk.guard = unguarded
+
+    world.start("a")
+    asyncio.run(world.roles["a"].start())
+    world.disk.guard = guard
+    assert asyncio.run(world.roles["a"].look(EXCHANGE)) == pytest.approx(1.0)
+    assert world.files("unenriched") == {}, "nothing that nobody may mark is left"
+    to_rest(world)
+    assert world.files("a/inbox") == {"orders.csv": grown.upper()}
+
+
+async def unguarded(moment: str, operation: str) -> None:
+    """Let everything pass."""
+
+
+def test_the_archive_forgets_what_is_older_than_it_keeps() -> None:
+    world = World(archive_keep=3600.0)
+    now = Namer()("new.csv")
+    world.files("a/archive").update({EXCHANGE: ORIGINAL, now: ORIGINAL, "by-hand.csv": b""})
+    world.start("a")
+    asyncio.run(world.roles["a"].rescan())
+    assert sorted(world.files("a/archive")) == sorted([now, "by-hand.csv"])

@@ -305,3 +305,59 @@ def test_a_whole_exchange_of_ours_leaves_nothing_behind() -> None:
     world.want()
     to_rest(world, EXCHANGE)
     world.check_end()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda kept: kept.update({NAME: ENRICHED[:-1] + b"?"}),
+        lambda kept: kept.update({NAME: ENRICHED[:3]}),
+        lambda kept: kept.pop(NAME),
+        lambda kept: kept.pop(MARKER),
+        lambda kept: kept.update({MARKER: b'{"v": 1'}),
+    ],
+    ids=["altered payload", "short payload", "no payload", "no record", "half a record"],
+)
+def test_a_kept_answer_that_a_power_cut_tore_is_made_again(
+    damage: Callable[[dict[str, bytes]], object],
+) -> None:
+    world = World()
+    shell_request(world)
+    answer(world)
+    steal_answer(world)
+    damage(world.files("b/kept"))
+    world.start("b")
+    answer(world)
+    assert world.files("enriched")[NAME] == ENRICHED
+    assert world.enriched[NAME] == 2
+
+
+def test_a_broken_state_is_left_alone_until_the_grace_period_is_over() -> None:
+    world = World()
+    shell_request(world)
+    answer(world)
+    lost = world.files("enriched").pop(NAME)
+    assert asyncio.run(world.roles["b"].look(NAME)) == pytest.approx(60.0)
+    world.clock.now += 59.0
+    assert asyncio.run(world.roles["b"].look(NAME)) == pytest.approx(1.0)
+    assert MARKER in world.files("enriched")
+    world.files("enriched")[NAME] = lost  # It was only a cache that lagged.
+    assert asyncio.run(world.roles["b"].look(NAME)) is None
+    assert world.enriched[NAME] == 1
+
+
+def test_a_large_payload_that_changes_between_its_two_readings_is_not_answered_with_a_mixture() -> (
+    None
+):
+    large = ORIGINAL * 100_000
+    world = World()
+    shell_request(world, large)
+
+    def overwrite_once(content: bytes) -> None:
+        if world.files("unenriched")[NAME] is large:
+            world.files("unenriched")[NAME] = b"new\n" * 300_000
+            world.disk.touch("unenriched", NAME)
+
+    world.enrich = overwrite_once
+    answer(world)
+    assert world.files("enriched")[NAME] == b"NEW\n" * 300_000

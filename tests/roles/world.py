@@ -39,12 +39,20 @@ class Clock:
 class World:
     """A disk, the two roles on it, and a count of what was enriched."""
 
-    def __init__(self, *, attempts: int = 5, answers: int = 10, exchanges: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        attempts: int = 5,
+        answers: int = 10,
+        exchanges: int = 64,
+        archive_keep: float | None = None,
+    ) -> None:
         self.disk = MemoryDisk()
         self.clock = Clock()
         self.enriched: Counter[str] = Counter()
         self.enrich: Callable[[bytes], Answer | None] = lambda content: None
-        self._attempts, self._answers, self._exchanges = attempts, answers, exchanges
+        self._asking = RequesterSettings(attempts=attempts, archive_keep=archive_keep)
+        self._answering = ResponderSettings(answers=answers, exchanges=exchanges)
         self.wake: Callable[[str], object] = lambda exchange: None
         for label in ("unenriched", "enriched", "b/kept", "b/quarantine"):
             self.disk.folder(label)
@@ -72,7 +80,7 @@ class World:
             self.disk.folder("unenriched"),
             self.disk.folder("enriched"),
             Desk(**folders),
-            RequesterSettings(attempts=self._attempts),
+            self._asking,
             clock=self.clock,
         )
 
@@ -83,10 +91,13 @@ class World:
             self.disk.folder("b/kept"),
             self.disk.folder("b/quarantine"),
             self._enrich,
-            ResponderSettings(answers=self._answers, exchanges=self._exchanges),
-            wake=lambda exchange: None if self.wake(exchange) is None else None,
+            self._answering,
+            wake=self._wake,
             clock=self.clock,
         )
+
+    def _wake(self, exchange: str) -> None:
+        self.wake(exchange)
 
     async def _enrich(
         self,

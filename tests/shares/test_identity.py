@@ -125,7 +125,7 @@ async def test_another_share_in_its_place_is_told_from_the_one_that_was_pinned(
     share.rename(share.with_name("first"))
     second, _ = await establish(share, B)
     assert await refusal(share, pins) == (
-        f"{share}: this is share {second.id}, but {first.id} was here before: another mount? "
+        f"{share}: this is share {second.id}, but {first.id} was before; another mount? "
         f"If the change is meant, remove {pins.path}/unenriched.share"
     )
     (pins.path / "unenriched.share").unlink()  # as the text says
