@@ -23,7 +23,7 @@ from roundtrip.shares.posix import PosixFolder
 
 
 class Report(TypedDict):
-    """A snapshot; ages are in seconds, rates in exchanges a second since the last snapshot."""
+    """A snapshot; ages are in seconds, rates in exchanges a minute, by role."""
 
     role: str
     root: str
@@ -37,12 +37,11 @@ class Report(TypedDict):
 
 
 class Surveyor:
-    """Makes reports; rates need two of them, or an agent whose life sign counts."""
+    """Makes reports from one agent's folders."""
 
     def __init__(self, settings: Settings) -> None:
         self._places = Places(settings)
         self._settings = settings
-        self._last: tuple[float, dict[str, int]] | None = None
 
     async def report(self) -> Report:
         """Look at everything once."""
@@ -60,7 +59,7 @@ class Surveyor:
             states=states,
             oldest=oldest,
             folders=self._folders(),
-            rates=self._rates(mine),
+            rates=_rates(mine, peer),
             peer=peer and {"role": _other(places.role).value, **peer.fields, "age": _age(peer)},
             shares=shares,
         )
@@ -137,19 +136,14 @@ class Surveyor:
             running = {"holder": holder}
         return running | (mine.fields if mine else {})
 
-    def _rates(self, mine: Heartbeat | None) -> dict[str, float]:
-        counters = ("delivered", "answered")
-        fields = mine.fields if mine else {}
-        now = {key: int(fields[key]) for key in counters if isinstance(fields.get(key), int)}
-        seen, self._last = self._last, (time.monotonic(), now)
-        if seen is None:
-            return {}
-        seconds = max(self._last[0] - seen[0], 0.001)
-        return {
-            key: round((count - seen[1][key]) / seconds, 2)
-            for key, count in now.items()
-            if key in seen[1] and count >= seen[1][key]
-        }
+
+def _rates(*signs: Heartbeat | None) -> dict[str, float]:
+    """Exchanges a minute by role, as each agent's last heartbeat told them."""
+    return {
+        str(sign.fields.get("role")): float(sign.fields["per_minute"])
+        for sign in signs
+        if sign and isinstance(sign.fields.get("per_minute"), int | float)
+    }
 
 
 def _other(role: Role) -> Role:

@@ -70,6 +70,7 @@ class Agent:
         self._check_shares = asyncio.Event()
         self._namer = Namer()
         self._started = timestamp(time.time())
+        self._last_count = (time.monotonic(), 0)
 
     def employ(
         self,
@@ -206,16 +207,24 @@ class Agent:
         for name in await self._side.rescan():
             self.wake(name)
 
+    def _per_minute(self, done: int) -> float:
+        """Exchanges a minute since the last heartbeat."""
+        (before, count), self._last_count = self._last_count, (time.monotonic(), done)
+        return round((done - count) * 60 / max(self._last_count[0] - before, 0.001), 1)
+
     async def _beat(self) -> None:
+        figures = self._side.figures()
         await self._shares.beat(
             self._namer,
             {
                 "time": timestamp(time.time()),
+                "role": self._side.role.value,
                 "started": self._started,
                 "version": self._settings.version,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                **self._side.figures(),
+                "per_minute": self._per_minute(figures["done"]),
+                **figures,
             },
         )
 

@@ -45,8 +45,8 @@ def _states(report: Report) -> Table:
             table.add_row(state, str(count))
     for folder, count in report["folders"].items():
         table.add_row(f"{folder}/", str(count))
-    for counter, rate in report["rates"].items():
-        table.add_row(f"{counter} a second", str(rate))
+    for role, rate in report["rates"].items():
+        table.add_row(f"role {role}, a minute", str(rate))
     if oldest := report["oldest"]:
         table.add_row("oldest", Text(f"{oldest['exchange']} ({oldest['age']} s)"))
     return table

@@ -137,7 +137,7 @@ class Requester(Side):
 
     def figures(self) -> dict[str, int]:
         """What the life sign says of the work in hand."""
-        return {"pending": len(self.pending), "delivered": self.delivered}
+        return {"pending": len(self.pending), "done": self.delivered}
 
     async def look(self, exchange: str) -> float | None:
         """Do whatever is A's to do now; returns in how many seconds to look again, if at all."""
