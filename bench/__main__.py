@@ -30,11 +30,13 @@ FLOORS = ("floor", "floor-nohttp")
 KINDS = ("latency", "throughput", "kill9", "idle")
 LATENCY_COUNT = 200
 KILL_COUNT = 500
+ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> int:
     """Run what the command line asks for. Returns the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for signum in ENDINGS:
+        signal.signal(signum, _interrupt)
     options = _options()
     run = Run(options)
     try:
@@ -52,6 +54,8 @@ def say(text: str = "") -> None:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    for each in ENDINGS:  # a second one must not break off the cleaning
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -63,7 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--files", type=int, default=2000, help="for throughput")
     parser.add_argument(
-        "--pause", type=float, default=0.0, metavar="MS", help="between exchanges of latency"
+        "--pause", type=float, default=10.0, metavar="MS", help="between exchanges of latency"
     )
     parser.add_argument("--where", choices=["tmpfs", "disk", "both"], default="both")
     parser.add_argument("--seed", type=int, default=None, help="for kill9")
@@ -171,18 +175,19 @@ class Run:
             self.found.setdefault((kind, where), {}).setdefault(name, []).append(result)
 
     def _measure(self, kind: str, name: str, number: int, place: Path, api: str) -> Result | Idle:
+        pause = self._options.pause / 1000
         if name in FLOORS:
-            count = LATENCY_COUNT if kind == "latency" else self._options.files
-            return measure.floor(place, count, "" if name == "floor-nohttp" else api)
+            url = "" if name == "floor-nohttp" else api
+            if kind == "latency":
+                return measure.floor(place, LATENCY_COUNT, url, pause)
+            return measure.floor(place, self._options.files, url)
         peer = self._peers[name](self._cache)
         peer.prepare()
         try:
             peer.start(place, api)
             with Arrivals(peer.output) as arrivals:
                 if kind == "latency":
-                    return measure.latency(
-                        peer, arrivals, LATENCY_COUNT, self._options.pause / 1000
-                    )
+                    return measure.latency(peer, arrivals, LATENCY_COUNT, pause)
                 if kind == "throughput":
                     return measure.throughput(peer, arrivals, self._options.files)
                 if kind == "idle":

@@ -128,14 +128,20 @@ def finish(root: str, name: str) -> None:
     os.rename(f"{state}/closing/{name}", f"{root}/archive/{name}")
 
 
-def run(root: Path, names: list[str], call: Callable[[bytes], bytes]) -> tuple[list[float], float]:
+def run(
+    root: Path, names: list[str], call: Callable[[bytes], bytes], pause: float
+) -> tuple[list[float], float]:
     """All exchanges, one after the other: the seconds of each and of all together."""
     for folder in (*FOLDERS, *(f"state/{each}" for each in STATES), "staged"):
         (root / folder).mkdir()
     for number, name in enumerate(names):
         (root / "staged" / name).write_bytes(request(number))
     began = time.perf_counter()
-    each = [exchange(str(root), name, call) for name in names]
+    each = []
+    for name in names:
+        each.append(exchange(str(root), name, call))
+        if pause:
+            time.sleep(pause)
     return each, time.perf_counter() - began
 
 
@@ -145,9 +151,11 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--files", type=int, required=True)
     parser.add_argument("--api", default="")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds between two exchanges")
     options = parser.parse_args()
     names = [f"f{number:06}.json" for number in range(options.files)]
-    each, total = run(options.root, names, Caller(options.api) if options.api else lambda _: ANSWER)
+    call = Caller(options.api) if options.api else lambda _: ANSWER
+    each, total = run(options.root, names, call, options.pause)
     wrong = sum((options.root / "inbox" / name).read_bytes() != ANSWER for name in names)
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu, rss = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024

@@ -241,9 +241,10 @@ class Witness:
         return len(found)
 
 
-def floor(place: Path, count: int, api: str) -> Result:
+def floor(place: Path, count: int, api: str, pause: float = 0.0) -> Result:
     """The bare loop of bench/floor.py, in a process of its own."""
     argv = [sys.executable, "-m", "bench.floor", "--root", place, "--files", count, "--api", api]
+    argv += ["--pause", pause]
     done = subprocess.run([str(part) for part in argv], capture_output=True, text=True)
     if done.returncode:
         raise Unavailable(f"the floor failed: {done.stderr.strip().splitlines()[-1]}")

@@ -8,8 +8,15 @@ from bench.peers.incron import Incron
 from bench.peers.node_red import NodeRed
 from bench.peers.roundtrip import Roundtrip
 from bench.peers.sarracenia import Sarracenia
-from bench.peers.watchdog import Watchdog
+from bench.peers.watchdog import DurableWatchdog, Watchdog
 
-PEERS: dict[str, type[Peer]] = {
-    peer.name: peer for peer in (Roundtrip, Watchdog, Incron, Celery, Sarracenia, NodeRed)
-}
+IN_TURN: tuple[type[Peer], ...] = (
+    Roundtrip,
+    Watchdog,
+    DurableWatchdog,
+    Incron,
+    Celery,
+    Sarracenia,
+    NodeRed,
+)
+PEERS = {peer.name: peer for peer in IN_TURN}

@@ -22,7 +22,6 @@ class Peer:
     """
 
     name: ClassVar[str]
-    title: ClassVar[str]
     quiet: ClassVar[float] = 5.0  # seconds without a result after which nothing more is expected
 
     def __init__(self, cache: Cache) -> None:

@@ -24,7 +24,6 @@ class Celery(Peer):
     """Two prefork workers, acknowledgement after the work, tasks kept by Redis."""
 
     name = "celery"
-    title = "Celery + Redis"
     quiet = 25.0  # the visibility timeout, and Celery's interval of looking for what exceeded it
 
     def prepare(self) -> None:

@@ -25,7 +25,6 @@ class Incron(Peer):
     """incrond in the foreground with tables of its own, as Debian packages it."""
 
     name = "incron"
-    title = "incron + curl"
 
     def prepare(self) -> None:
         if os.geteuid() != 0:

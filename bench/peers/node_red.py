@@ -25,7 +25,6 @@ class NodeRed(Peer):
     """One process with the editor switched off; its own nodes only."""
 
     name = "node-red"
-    title = "Node-RED"
     quiet = 8.0
 
     def prepare(self) -> None:

@@ -26,7 +26,6 @@ class Roundtrip(Peer):
     """`roundtrip agent --role a` and `--role b` with default settings and a raw pipeline."""
 
     name = "roundtrip"
-    title = "roundtrip"
 
     @property
     def input(self) -> Path:

@@ -29,7 +29,6 @@ class Sarracenia(Peer):
     """
 
     name = "sarracenia"
-    title = "Sarracenia (sr3)"
     quiet = 15.0  # its naps double while nothing happens, up to 10 s
 
     def prepare(self) -> None:

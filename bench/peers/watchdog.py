@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from bench.peers.base import SCRIPTS, Peer
 from bench.processes import Argv
 
@@ -10,12 +12,20 @@ class Watchdog(Peer):
     """One process; see bench/scripts/watchdog_requests.py."""
 
     name = "watchdog"
-    title = "watchdog + requests"
+    options: ClassVar[list[str]] = []
 
     def prepare(self) -> None:
         self._bin = self.cache.venv("watchdog", ["watchdog==6.0.0", "requests"])
 
     def start_agents(self) -> None:
         script = SCRIPTS / "watchdog_requests.py"
-        argv: Argv = [self._bin / "python", script, self.input, self.output, self.api]
+        where: Argv = [self.input, self.output, self.api]
+        argv: Argv = [self._bin / "python", script, *where, *self.options]
         self.agents = [self.spawn("watchdog", argv)]
+
+
+class DurableWatchdog(Watchdog):
+    """The same with an fsync of result and folder before the input goes, as roundtrip has it."""
+
+    name = "watchdog-fsync"
+    options: ClassVar[list[str]] = ["fsync"]

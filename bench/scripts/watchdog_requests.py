@@ -1,4 +1,4 @@
-"""What people write today: watch a folder, POST each file, write the answer. IN OUT URL."""
+"""What people write today: watch a folder, POST each file, write the answer. IN OUT URL [fsync]."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from watchdog.events import FileSystemEventHandler
 from watchdog.observers import Observer
 
 inbound, outbound, url = sys.argv[1:4]
+durable = "fsync" in sys.argv[4:]  # what few people write
 session = requests.Session()
 lock = threading.Lock()
 
@@ -24,7 +25,14 @@ def enrich(path):
     part = os.path.join(outbound, name + ".tmp")
     with open(part, "wb") as result:
         result.write(answer.content)
+        if durable:
+            result.flush()
+            os.fsync(result.fileno())
     os.rename(part, os.path.join(outbound, name))
+    if durable:
+        folder = os.open(outbound, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
     os.unlink(path)
 
 

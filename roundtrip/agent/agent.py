@@ -125,6 +125,7 @@ class Agent:
 
     async def _begin(self, watch: Watch) -> None:
         watch.add(_SHARE, self._shares.local.path, _SHARE_KINDS)
+        await self._shares.sweep()
         await self._beat()
         for name in await self._side.start():
             self.wake(name)

@@ -10,6 +10,7 @@ from roundtrip.protocol.states import Role
 from roundtrip.shares import heartbeat
 from roundtrip.shares.identity import verify
 from roundtrip.shares.lock import AgentLock
+from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Folder
 from roundtrip.shares.posix import PosixFolder
 
@@ -65,6 +66,10 @@ class SharePair:
             await heartbeat.beat(internal, self._role, namer, fields)
         finally:
             internal.close()
+
+    async def sweep(self) -> None:
+        """Remove what a killed agent of this role left in flight in the share it writes."""
+        await sweep_parts(self.remote)
 
     def close(self) -> None:
         """Give the descriptors back."""

@@ -22,6 +22,7 @@ MAX_SLUG = 120
 
 _EXCHANGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@+-]{0,199}")
 _OURS = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})-([A-Za-z0-9._-]{1,120})")
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # https://github.com/ulid/spec
 _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z0-9]{1,19}\Z")
 _UNPORTABLE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -75,8 +76,8 @@ def part_of(name: str) -> str:
 
 
 def is_part(name: str) -> bool:
-    """Whether `name` is an in-flight name of ours."""
-    return name.startswith(".") and name.endswith(PART_SUFFIX)
+    """Whether `name` is an in-flight name as `part_of` makes them."""
+    return _PART.fullmatch(name) is not None
 
 
 def slug(original: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,15 +93,16 @@ class RequestReader:
         except NotAFile as error:
             refusal = _refusal(exchange, "not-a-file", "The payload is not a regular file", error)
             return Request(marker, marker.digest or NOTHING, Payload(NO_FILE, b""), refusal)
-        if refusal is None and self._limit is not None and payload.size > self._limit:
+        if self._limit is not None and payload.size > self._limit:
             detail = f"{payload.size} bytes; this side takes {self._limit} at most"
             refusal = _refusal(exchange, "too-large", "The payload is too large", detail)
-        digest = marker.digest or NOTHING
-        if refusal is None or marker.digest is None:
-            digest = await payload.digest()
-        if refusal is None and marker.digest not in (None, digest):
-            refusal = self._mismatch(exchange, marker, digest)
-        return Request(marker, marker.digest or digest, payload, refusal)
+            return Request(marker, marker.digest or NOTHING, payload, refusal)
+        with ExitStack() as on_error:
+            on_error.enter_context(payload)
+            refusal = refusal or await self._mismatch(exchange, marker.digest, payload)
+            digest = marker.digest or await payload.digest()
+            on_error.pop_all()
+        return Request(marker, digest, payload, refusal)
 
     async def _marker(self, exchange: str) -> _Marker:
         try:
@@ -124,9 +126,19 @@ class RequestReader:
         detail = "this side is configured to refuse markers without a digest"
         return _Marker(bare, _refusal(exchange, "marker", "The request's marker is empty", detail))
 
-    def _mismatch(self, exchange: str, marker: RequestMarker, found: Digest) -> Refusal:
-        self._await_settled(exchange, (marker.digest, found))
-        detail = f"the payload has {found.size} bytes and hashes to {found.sha256}"
+    async def _mismatch(
+        self, exchange: str, said: Digest | None, payload: Payload
+    ) -> Refusal | None:
+        """Why the payload isn't what its marker says; the wrong size is told without reading."""
+        detail = f"the payload has {payload.size} bytes"
+        if said is None:
+            return None
+        if said.size == payload.size:
+            found = await payload.digest()
+            if found == said:
+                return None
+            detail = f"the payload has {found.size} bytes and hashes to {found.sha256}"
+        self._await_settled(exchange, (said, detail))
         problem = Problem("mismatch", "The payload is not what its marker says", detail, exchange)
         return Refusal(Outcome.RESEND, problem)
 

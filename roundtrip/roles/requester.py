@@ -29,17 +29,19 @@ from roundtrip.protocol.markers import (
     ResponseMarker,
     timestamp,
 )
-from roundtrip.protocol.names import created_of, marker_of, split
+from roundtrip.protocol.names import created_of, marker_of, split, ulid_of
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, Step, after
 from roundtrip.roles import ticket as tickets
 from roundtrip.roles.desk import Desk, free_names, moved, problem_of
 from roundtrip.roles.side import Side, survey
 from roundtrip.roles.ticket import Ticket
+from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Entry, Folder, NotAFile
 
 log = logging.getLogger("roundtrip.roles")
 
+_DEAD_PART = 86400.0  # seconds after which nobody is still writing an in-flight file
 _PROBLEM = "~problem"
 """Ends the name of a private copy that is a problem document; no name of ours has a tilde."""
 
@@ -96,6 +98,8 @@ class Requester(Side):
 
     async def start(self) -> list[str]:
         """Read from the own folders what an earlier life left to do."""
+        for folder in (self._desk.submit, self._desk.tickets, self._desk.outcomes):
+            await sweep_parts(folder, older_than=_DEAD_PART)  # Programs may be submitting now.
         self.pending = set(await self._desk.pending.names())
         self._closing = set(await self._desk.closing.names())
         copies = {name.removesuffix(_PROBLEM) for name in await self._desk.collected.names()}
@@ -108,7 +112,11 @@ class Requester(Side):
         await self._clear_archive()
         found, _ = await survey(self.unenriched, self.enriched)
         due = [exchange for exchange, _ in self.due(found, self.pending)]
-        return due + sorted(self.pending - found.keys())
+        return [each for each in due if self._is_ours(each)] + sorted(self.pending - found.keys())
+
+    def _is_ours(self, exchange: str) -> bool:
+        """Whether this requester made it; others, a shell script say, may use the same shares."""
+        return ulid_of(exchange) is not None or exchange in self.pending
 
     async def _clear_archive(self) -> None:
         archive, keep = self._desk.archive, self._settings.archive_keep
@@ -126,6 +134,8 @@ class Requester(Side):
         if found is None:
             return None
         exchange, is_marker = found
+        if not self._is_ours(exchange):
+            return None
         if removed:  # B's sweeping; it matters if the exchange is to be published again.
             return exchange if exchange in self.pending else None
         return exchange if is_marker or self.is_broken(exchange) else None
@@ -141,6 +151,15 @@ class Requester(Side):
 
     async def look(self, exchange: str) -> float | None:
         """Do whatever is A's to do now; returns in how many seconds to look again, if at all."""
+        try:
+            return await self._look(exchange)
+        except FileNotFoundError:
+            if exchange not in self.pending or await self._desk.pending.stat(exchange):
+                raise  # Something else is missing.
+            self.pending.discard(exchange)  # Somebody took the original away: not wanted any more.
+            return 0.0
+
+    async def _look(self, exchange: str) -> float | None:
         if exchange in self._unfinished:
             await self._deliver(exchange)
             self._unfinished.discard(exchange)
@@ -170,12 +189,7 @@ class Requester(Side):
         self._fresh.discard(exchange)
         if names.request:  # An earlier life's, perhaps not all there: nobody acts on it unmarked.
             await self.unenriched.remove(exchange)
-        try:
-            payload = await self._desk.pending.open(exchange)
-        except FileNotFoundError:
-            self.pending.discard(exchange)  # Somebody took it away: it is not wanted any more.
-            return Step.WAIT
-        with payload:
+        with await self._desk.pending.open(exchange) as payload:
             original = payload.entry
             digest = await self.unenriched.put(exchange, payload.source)
         if await self._desk.pending.stat(exchange) != original:

@@ -150,7 +150,7 @@ class Responder(Side):
         return {
             "enriching": len(self._in_hand),
             "waiting": len(self._line),
-            "answered": self.answered,
+            "done": self.answered,
         }
 
     async def look(self, exchange: str) -> float | None:

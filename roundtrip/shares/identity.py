@@ -71,8 +71,10 @@ async def identify(share: Folder) -> Identity:
     """
     try:
         internal = share.sub(INTERNAL_FOLDER)
-    except ShareError:
-        raise FileNotFoundError(INTERNAL_FOLDER) from None
+    except ShareError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise FileNotFoundError(INTERNAL_FOLDER) from None
+        raise
     try:
         content = await internal.read(_FILE, _LIMIT)
         found = json.loads(content)

@@ -13,6 +13,9 @@ from typing import BinaryIO
 from roundtrip.errors import BusyError, ShareError
 from roundtrip.protocol.markers import timestamp
 
+_TRIES = 5
+_PAUSE = 0.02  # seconds
+
 
 class AgentLock:
     """An flock(2) on a file of the local disk, which says who holds it."""
@@ -32,16 +35,14 @@ class AgentLock:
             file = self._path.open("a+b")
         except OSError as error:
             raise ShareError(f"{self._path}: can't lock: {error.strerror}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             file.seek(0)
             holder = file.read(4096).decode(errors="replace").strip()
             file.close()
             raise BusyError(
                 f"{self._path.parent}: another agent works here already ({holder or 'unknown'}); "
                 "stop that one first"
-            ) from None
+            )
         file.truncate(0)
         file.write(_whoami().encode())
         file.flush()
@@ -52,6 +53,18 @@ class AgentLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Lock the file; a `status` that asks for the holder has it for a moment, so try again."""
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return True
+    return False
 
 
 def holder_of(path: Path) -> str | None:

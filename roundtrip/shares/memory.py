@@ -59,7 +59,7 @@ class MemoryFolder:
     def sub(self, name: str) -> MemoryFolder:
         label = f"{self.label}/{name}"
         if label not in self._disk.files:
-            raise ShareError(f"{label}: no such folder")
+            raise ShareError(f"{label}: no such folder") from _not_found(name)
         return MemoryFolder(self._disk, label)
 
     async def names(self) -> list[str]:

@@ -1,8 +1,8 @@
 """The API that the responder asks: a small HTTP/1.1 server on loopback that counts what it is asked.
 
-    GET  /item/<key>        JSON made from the key; 404 if the key begins with "missing"
-    POST /echo?name=<name>  the body, streamed back as it comes
-    POST /turn?name=<name>  the same with every byte turned into another, so that it can't be mistaken
+GET  /item/<key>        JSON made from the key; 404 if the key begins with "missing"
+POST /echo?name=<name>  the body, streamed back as it comes
+POST /turn?name=<name>  the same with every byte turned into another, so that it can't be mistaken
 """
 
 from __future__ import annotations
@@ -106,9 +106,7 @@ class Api:
             await _look_up(name, body, writer)
 
 
-async def _body(
-    reader: asyncio.StreamReader, headers: dict[str, str]
-) -> AsyncIterator[bytes]:
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> AsyncIterator[bytes]:
     if headers.get("transfer-encoding") == "chunked":
         while size := int(await reader.readline(), 16):
             yield (await reader.readexactly(size + 2))[:-2]
@@ -123,9 +121,7 @@ async def _body(
         yield piece
 
 
-async def _stream(
-    body: AsyncIterator[bytes], writer: asyncio.StreamWriter, *, turn: bool
-) -> None:
+async def _stream(body: AsyncIterator[bytes], writer: asyncio.StreamWriter, *, turn: bool) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     async for piece in body:
         writer.write(b"%x\r\n" % len(piece))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import re
 import shutil
 import sys
 import tempfile
@@ -124,7 +125,9 @@ class Chaos:
         for blow in self._blows:
             for order in blow.orders:
                 await self._hand_in(order)
-            await asyncio.sleep(blow.pause)  # The moment of a blow is nothing that can be waited for.
+            await asyncio.sleep(
+                blow.pause
+            )  # The moment of a blow is nothing that can be waited for.
             self._strike(blow)
         self._await_the_end()
         self.balance.seconds = time.monotonic() - began
@@ -177,8 +180,12 @@ class Chaos:
                         for path in world.inbox.iterdir())  # fmt: skip
         balance.delivered = sum((expected & found).values())
         balance.faults += [f"lost: {name} x{n}" for (name, _), n in (expected - found).items()]
-        balance.faults += [f"not asked for: {name} x{n}" for (name, _), n in (found - expected).items()]
-        balance.faults += [f"left in {where}: {names}" for where, names in world.leftovers().items()]
+        balance.faults += [
+            f"not asked for: {name} x{n}" for (name, _), n in (found - expected).items()
+        ]
+        balance.faults += [
+            f"left in {where}: {names}" for where, names in world.leftovers().items()
+        ]
         balance.faults += [f"failed: {path.name}" for path in world.failed.iterdir()]
         balance.faults += [f"log: {line}" for line in world.defects()]
         balance.calls = sum(self._api.calls.values())
@@ -234,8 +241,6 @@ def _calls_for(asked: Sample) -> int:
 
 
 def _keys(asked: Sample) -> list[bytes]:
-    import re
-
     return re.findall(rb"\bk[0-9]{1,6}\b", asked.content)
 
 

@@ -23,9 +23,7 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def make_world(
-    tmp_path: Path, api: Api, request: pytest.FixtureRequest
-) -> Iterator[MakeWorld]:
+def make_world(tmp_path: Path, api: Api, request: pytest.FixtureRequest) -> Iterator[MakeWorld]:
     """Makes worlds; afterwards their processes are ended, and no log may hold a traceback."""
     worlds = request.node.stash.setdefault(_WORLDS, [])
     with ExitStack() as stack:

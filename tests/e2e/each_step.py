@@ -77,7 +77,9 @@ class EachStep:
         random = Random(self._round)
         world = self._world
         kinds = (("csv", 300), ("bin", self._large), ("jsonl", 2000))
-        samples = [sample(random, f"{self._round}-{n}.{k}", size) for n, (k, size) in enumerate(kinds)]
+        samples = [
+            sample(random, f"{self._round}-{n}.{k}", size) for n, (k, size) in enumerate(kinds)
+        ]
         (world.outbox / "turn").mkdir(exist_ok=True)
         world.drop(samples[0].name, samples[0].content)
         world.drop(f"turn/{samples[1].name}", samples[1].content)
@@ -124,7 +126,9 @@ def _empty(folder: Path) -> None:
         path.unlink()
 
 
-def run(folder: Path, role: str, calls: tuple[str, ...] = CALLS, large: int = 3_000_000) -> Findings:
+def run(
+    folder: Path, role: str, calls: tuple[str, ...] = CALLS, large: int = 3_000_000
+) -> Findings:
     """Walk all moments of one role's agent; the other one runs undisturbed."""
     with Api() as api, World(folder, api.url) as world:
         victim, other = (world.a, world.b) if role == "a" else (world.b, world.a)

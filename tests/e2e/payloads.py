@@ -55,7 +55,9 @@ def _csv(records: list[dict[str, Any]], *, enriched: bool) -> bytes:
     rows.writerow(["id", "key", "note", *added])
     for record in records:
         found = item(record["key"])
-        rows.writerow([*record.values(), *([found["label"], found["size"], ""] if enriched else [])])
+        rows.writerow(
+            [*record.values(), *([found["label"], found["size"], ""] if enriched else [])]
+        )
     return text.getvalue().encode()
 
 

@@ -13,12 +13,12 @@ import argparse
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -177,6 +177,7 @@ def _first_start(world: World, count: int) -> Figures:
         now = answered()
         each_second.append(now - seen)
         seen = now
+        assert world.b.process and world.b.process.poll() is None, "B has ended"
         assert any(each_second[-20:]), f"no progress for 20 s; {seen} of {count} answered"
     seconds = time.monotonic() - began
     return {
@@ -191,8 +192,6 @@ def _first_start(world: World, count: int) -> Figures:
 def _listing(world: World) -> Figures:
     """What nobody can do without: the names of both shares, read by a fresh process."""
     code = "import os, sys; [os.listdir(path) for path in sys.argv[1:]]"
-    import subprocess
-
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", code, world.unenriched, world.enriched], check=True)
     return {"bare listing by a Python process, s": round(time.monotonic() - began, 2)}

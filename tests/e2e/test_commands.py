@@ -146,9 +146,7 @@ def test_an_idle_agent_stops_at_once_without_a_complaint(running: World) -> None
         assert {line["level"] for line in host.lines()} == {"info"}
 
 
-def test_status_tells_what_is_under_way_and_how_the_other_side_is(
-    running: World, api: Api
-) -> None:
+def test_status_tells_what_is_under_way_and_how_the_other_side_is(running: World, api: Api) -> None:
     api.hold()
     running.drop("held.raw", b"held")
     wait_until(lambda: api.waiting, "B is asking")
@@ -181,7 +179,7 @@ def test_every_line_of_the_log_is_json_and_names_its_exchange(running: World) ->
         for line in host.lines():
             assert line["event"] != "not JSON"
             assert {"time", "level", "event"} <= line.keys()
-    [exchange] = [l["exchange"] for l in running.a.events("taken") if l["file"] == "x.csv"]
+    [exchange] = [line["exchange"] for line in running.a.events("taken") if line["file"] == "x.csv"]
     assert _story(running.a.lines(), exchange) == [
         "taken", "published", "delivered", "dropped marker", "dropped payload", "closed",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Either agent is away for a while, or killed in a certain stage: the result arrives all the same."""
+"""Either agent is away for a while, or killed in some stage: the result arrives all the same."""
 
 from __future__ import annotations
 
@@ -106,9 +106,7 @@ def test_what_a_delivered_before_it_was_killed_is_not_delivered_twice(running: W
 
 
 @pytest.mark.parametrize("victim", ["a", "b"])
-def test_a_large_payload_survives_a_kill_while_it_is_copied(
-    victim: str, running: World
-) -> None:
+def test_a_large_payload_survives_a_kill_while_it_is_copied(victim: str, running: World) -> None:
     asked = sample(Random(9), "large.bin", 48 * 1024 * 1024)
     running.drop(asked.name, asked.content)
     host, share = (

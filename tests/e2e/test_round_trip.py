@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from random import Random
 
 import pytest
 
 from tests.e2e.api import Api
+from tests.e2e.conftest import MakeWorld
 from tests.e2e.payloads import FORMATS, sample
 from tests.e2e.world import World, wait_until
 
@@ -77,7 +79,7 @@ def test_a_record_that_the_api_does_not_know_is_told_in_the_record(running: Worl
     assert running.a.events("delivered")[0]["outcome"] == "partial"
 
 
-def test_the_original_is_archived_and_the_archive_can_be_off(make_world) -> None:  # type: ignore[no-untyped-def]
+def test_the_original_is_archived_and_the_archive_can_be_off(make_world: MakeWorld) -> None:
     for settings, kept in ({}, 1), ({"archive": "off"}, 0):
         world = make_world(a=settings)
         world.start()
@@ -108,8 +110,6 @@ def test_a_name_that_is_not_utf_8_comes_back_as_it_was(running: World) -> None:
 
 def test_what_is_no_regular_file_is_left_where_it_is(running: World) -> None:
     (running.outbox / "link.raw").symlink_to("/etc/passwd")
-    import os
-
     os.mkfifo(running.outbox / "pipe.raw")
     running.drop("real.raw", b"real")
     assert running.result("real.raw") == b"real"

@@ -148,7 +148,9 @@ def test_a_marker_that_grows_is_waited_for(world: World) -> None:
     assert (world.enriched / "x.raw").read_bytes() != b"x"
 
 
-@pytest.mark.parametrize("marker", [b"{", b'{"v": 7}', b"x" * 70_000, b'{"v":1,"size":1,"sha256":"no"}'])
+@pytest.mark.parametrize(
+    "marker", [b"{", b'{"v": 7}', b"x" * 70_000, b'{"v":1,"size":1,"sha256":"no"}']
+)
 def test_an_unusable_marker_is_answered_failed(marker: bytes, world: World, api: Api) -> None:
     world.b.start()
     (world.unenriched / "x.raw").write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Requests and answers that aren't what they should be: nothing wrong is delivered, the rest goes on."""
+"""Requests and answers that aren't what they should be: nothing wrong arrives, the rest goes on."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def _published(world: World) -> str:
     """Publish one request while B is away; returns the exchange's name."""
     world.a.start()
     world.drop(ASKED.name, ASKED.content)
-    exchange: str = wait_until(lambda: world.a.events("published"), "A has published")[0]["exchange"]
-    return exchange
+    published = wait_until(lambda: world.a.events("published"), "A has published")
+    return str(published[0]["exchange"])
 
 
 def _answered(world: World, api: Api) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.intake.hosts import Hosts, agents, until
+from roundtrip.errors import PipelineError
+from tests.intake.hosts import Hosts, agents, give_back, until
 
 HOSTILE = {
     "not UTF-8": b"caf\xe9 \xff\xfe.csv",
@@ -67,25 +70,49 @@ async def test_a_collision_never_overwrites(kind: str, working: Hosts) -> None:
     assert sorted(working.results().values()) == [b"0", b"1", b"2"]
 
 
-async def test_originals_that_fail_keep_their_names_too(hosts: Hosts) -> None:
-    from roundtrip.errors import PipelineError
-    from tests.intake.hosts import give_back
+async def fail(hosts: Hosts, names: list[bytes]) -> set[bytes]:
+    """Have these refused by B; returns what is in failed/ then."""
 
     async def refuse(*_: object) -> None:
         raise PipelineError("not today")
 
-    patch = give_back(refuse)  # type: ignore[arg-type]
+    patch, failed = give_back(refuse), os.fsencode(hosts.a.failed)  # type: ignore[arg-type]
     try:
         async with agents(hosts):
-            for name in HOSTILE.values():
+            for name in names:
                 with open(os.fsencode(hosts.outbox) + b"/" + name, "wb") as file:
                     file.write(name)
-            failed = os.fsencode(hosts.a.failed)
-            await until(lambda: len(os.listdir(failed)) == 2 * len(HOSTILE), "all in failed/")
+            await until(lambda: len(os.listdir(failed)) >= 2 * len(names), "all in failed/", 8)
             await hosts.idle()
     finally:
         patch.undo()
-    assert set(HOSTILE.values()) <= set(os.listdir(failed))
-    problems = [name for name in os.listdir(failed) if name.endswith(b".problem.json")]
-    assert len(problems) == len(HOSTILE)
     assert hosts.log.defects == []
+    return set(os.listdir(failed))
+
+
+LONG = 255 - len(".problem.json")
+
+
+async def test_originals_that_fail_keep_their_names_too(hosts: Hosts) -> None:
+    names = [name for name in HOSTILE.values() if len(name) <= LONG]
+    found = await fail(hosts, names)
+    assert found == {*names, *(name + b".problem.json" for name in names)}
+
+
+@pytest.mark.xfail(strict=True, reason="problem_of() of a long name is longer than a name may be")
+async def test_a_failed_original_with_a_long_name_has_its_problem_beside_it(hosts: Hosts) -> None:
+    names = [name for name in HOSTILE.values() if len(name) > LONG]
+    found = await fail(hosts, names)
+    assert set(names) <= found
+    assert sum(name.endswith(b".problem.json") for name in found) == len(names)
+
+
+@pytest.mark.xfail(strict=True, reason="free_names() never ends for an extension this long")
+def test_a_long_extension_is_shortened_in_a_collision() -> None:
+    # In a process of its own: what never ends here would take the tests along.
+    code = (
+        "from itertools import islice; from roundtrip.roles.desk import free_names\n"
+        "for name in islice(free_names('x.' + 'e' * 253, '01M7Y0DY3MW0QAM13YJWWJ9AFZ-x'), 3):\n"
+        "    assert len(name) <= 255, name"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=3)

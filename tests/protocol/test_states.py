@@ -96,11 +96,13 @@ def test_only_broken_states_are_mended_and_each_role_touches_its_own_names(
         (A, "collect", "xxxx", "xxxx"),
         (A, "drop marker", "xxxx", "x-xx"),
         (A, "drop payload", "x-xx", "--xx"),
+        (A, "drop payload", "xxxx", "-xxx"),
         (A, "wait", "xx--", "xx--"),
         (B, "answer", "xx--", "xxxx"),
         (B, "mark", "xxx-", "xxxx"),
         (B, "drop marker", "--xx", "--x-"),
         (B, "drop payload", "--x-", "----"),
+        (B, "drop payload", "xxxx", "xx-x"),
         (B, "wait", "xxxx", "xxxx"),
     ],
 )

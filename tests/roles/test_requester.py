@@ -253,3 +253,20 @@ def test_the_archive_forgets_what_is_older_than_it_keeps() -> None:
     world.start("a")
     asyncio.run(world.roles["a"].rescan())
     assert sorted(world.files("a/archive")) == sorted([now, "by-hand.csv"])
+
+
+def test_exchanges_of_other_requesters_are_left_alone() -> None:
+    world = World()
+    world.files("unenriched").update({"orders.csv": b"x", "orders.csv.done": b""})
+    world.files("enriched").update({"orders.csv": b"y", "orders.csv.done": b""})
+    world.start("a")
+    requester = world.roles["a"]
+    assert asyncio.run(requester.rescan()) == []
+    assert requester.notice("orders.csv.done", removed=False) is None
+
+
+def test_an_original_taken_away_by_hand_withdraws_the_request() -> None:
+    world = answered_world()
+    del world.files("a/pending")[EXCHANGE]
+    to_rest(world)
+    assert world.files("a/inbox") == {} == world.left()

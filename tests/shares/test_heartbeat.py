@@ -59,6 +59,13 @@ async def test_an_older_sign_goes_even_if_the_clock_was_set_back(
     assert LATE not in adapter.there()
 
 
+async def test_of_several_signs_the_newest_counts(folder: Folder) -> None:
+    await folder.put(LATE, json.dumps(FIELDS | {"version": "late"}).encode())
+    await folder.put(EARLY, json.dumps(FIELDS | {"version": "early"}).encode())
+    sign = await last_beat(folder, A)
+    assert sign is not None and sign.fields["version"] == "late"
+
+
 JUNK = {
     "share.json": b"{}",
     "agent-a.lock": b"",

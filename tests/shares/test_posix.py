@@ -505,6 +505,12 @@ async def test_a_folder_that_was_put_in_place_of_another_is_not_written_into(
     assert os.listdir(path) == ["n"]
 
 
+def test_a_folder_that_is_opened_again_gives_its_old_descriptor_back(real: PosixFolder) -> None:
+    before = os.listdir("/proc/self/fd")
+    real.open_folder()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
 def test_a_folder_that_cannot_be_opened_again_keeps_what_it_had(tmp_path: Path) -> None:
     path = tmp_path / "share"
     path.mkdir()
