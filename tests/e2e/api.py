@@ -1,4 +1,4 @@
-"""The API that the responder asks: a small HTTP/1.1 server on loopback that counts what it is asked.
+"""The API that the responder asks: a small HTTP/1.1 server on loopback that counts its calls.
 
 GET  /item/<key>        JSON made from the key; 404 if the key begins with "missing"
 POST /echo?name=<name>  the body, streamed back as it comes

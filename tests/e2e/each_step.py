@@ -8,6 +8,7 @@ kill: every result once, bit for bit, and nothing left anywhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tests.e2e.payloads import Sample, sample
 from tests.e2e.world import Host, World, wait_until
 
 CALLS = ("renameat2", "renameat", "unlinkat", "fsync")
+STRACE = ("strace", "-D", "-f", "-qqq", "-o", "/dev/null")
 _BROKEN = b"{not JSON"
 
 
@@ -52,8 +54,7 @@ class EachStep:
         """One round; returns whether there was a kill."""
         samples, submitted = self._hand_in()
         inject = f"inject={call}:signal=KILL:when={number}"
-        host.start(ready=False, under=("strace", "-D", "-f", "-qqq",
-                                       "-o", "/dev/null", "-e", f"trace={call}", "-e", inject))  # fmt: skip
+        host.start(ready=False, under=(*STRACE, "-e", f"trace={call}", "-e", inject))
         process = host.process
         assert process is not None
         wait_until(lambda: process.poll() is not None or self._is_over(), "death or the end", 30)
@@ -62,11 +63,10 @@ class EachStep:
             host.end()
             host.start(ready=False)
         moment = f"{host.role} killed before {call} number {number}"
-        try:
+        # What is left is told with everything else that is wrong.
+        with contextlib.suppress(AssertionError):
             wait_until(self._is_over, "the end", 15)
-            wait_until(lambda: not self._world.leftovers(), "nothing left", 1)
-        except AssertionError:
-            pass  # What is left is told with everything else that is wrong.
+            self._world.wait_swept(1)
         self.findings.faults += [f"{moment}: {fault}" for fault in self._faults(samples, submitted)]
         host.stop() if host.process and host.process.poll() is None else host.end()
         self._clear()

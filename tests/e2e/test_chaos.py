@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, and before each single change on the disk: see chaos.py, each_step.py."""
+"""SIGKILL at random moments, and before each change on the disk: chaos.py and each_step.py."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ ASKED = sample(Random(8), "orders.csv", 3000)
 def _over(world: World) -> None:
     assert world.result(ASKED.name) == ASKED.result
     world.wait_closed()
-    wait_until(lambda: not world.leftovers(), f"nothing is left: {world.leftovers()}")
+    world.wait_swept()
     assert visible(world.inbox) == [ASKED.name]
 
 
@@ -117,4 +117,4 @@ def test_a_large_payload_survives_a_kill_while_it_is_copied(victim: str, running
     host.start()
     assert running.result(asked.name, 40) == asked.result
     running.wait_closed()
-    wait_until(lambda: not running.leftovers(), f"nothing is left: {running.leftovers()}")
+    running.wait_swept()

@@ -25,7 +25,7 @@ def test_a_file_comes_back_as_it_should_bit_for_bit(extension: str, running: Wor
     for asked in samples:
         assert running.result(asked.name) == asked.result
     running.wait_closed()
-    wait_until(lambda: not running.leftovers(), f"nothing is left: {running.leftovers()}")
+    running.wait_swept()
 
 
 def test_an_empty_file_of_raw_bytes_comes_back_empty(running: World) -> None:

@@ -77,7 +77,7 @@ def test_the_documented_requester_gets_its_answer_and_leaves_nothing(
     done = ask(world, path, script)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ASKED.result
-    wait_until(lambda: not world.leftovers(), f"nothing is left: {world.leftovers()}")
+    world.wait_swept()
 
 
 def test_a_request_that_is_never_removed_is_enriched_once(world: World, api: Api) -> None:

@@ -37,7 +37,7 @@ def _answered(world: World, api: Api) -> str:
 def _over(world: World) -> None:
     assert world.result(ASKED.name) == ASKED.result
     world.wait_closed()
-    wait_until(lambda: not world.leftovers(), f"nothing is left: {world.leftovers()}")
+    world.wait_swept()
     assert visible(world.inbox) == [ASKED.name]
     assert not visible(world.failed)
 
@@ -156,9 +156,12 @@ def test_hostile_names_on_the_share_stop_nobody(running: World) -> None:
 def test_a_payload_that_is_no_file_is_answered_failed(kind: str, world: World) -> None:
     world.b.start()
     payload = world.unenriched / "odd.raw"
-    make = {"symlink": lambda: payload.symlink_to("/etc/hostname"), "folder": payload.mkdir,
-            "fifo": lambda: os.mkfifo(payload)}  # fmt: skip
-    make[kind]()
+    if kind == "symlink":
+        payload.symlink_to("/etc/hostname")
+    elif kind == "folder":
+        payload.mkdir()
+    else:
+        os.mkfifo(payload)
     (world.unenriched / "odd.raw.done").touch()
     wait_until((world.enriched / "odd.raw.done").exists, "an answer")
     marker = json.loads((world.enriched / "odd.raw.done").read_bytes())

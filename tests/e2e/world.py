@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -222,7 +223,7 @@ class World:
 
     def wait_closed(self, seconds: float = PATIENCE) -> None:
         """Wait until nothing is under way any more."""
-        wait_until(lambda: not self.under_way(), f"all is over: {self.under_way()}", seconds)
+        wait_until(lambda: not self.under_way(), "nothing is under way", seconds)
 
     def under_way(self) -> dict[str, list[str]]:
         """What lies on the shares and in A's folders of open exchanges."""
@@ -230,6 +231,13 @@ class World:
         folders = {"Unenriched": self.unenriched, "Enriched": self.enriched}
         folders |= {f"state/{name}": self.a.folder(f"state/{name}") for name in own}
         return {name: found for name, path in folders.items() if (found := visible(path))}
+
+    def wait_swept(self, seconds: float = PATIENCE) -> None:
+        """Wait until no name is left anywhere that should be gone."""
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not self.leftovers(), "nothing is left", seconds)
+        left = self.leftovers()
+        assert not left, f"left after {seconds:g} s: {left}"
 
     def leftovers(self) -> dict[str, list[str]]:
         """Every name that should be gone once all exchanges are closed, hidden ones too."""

@@ -25,4 +25,4 @@ async def test_in_flight_files_that_may_still_be_written_are_left_alone(tmp_path
         path.write_bytes(b"x")
     os.utime(old, (time.time() - 7200,) * 2)
     assert await sweep_parts(PosixFolder(tmp_path), older_than=3600) == 1
-    assert [path for path in tmp_path.iterdir()] == [new]
+    assert list(tmp_path.iterdir()) == [new]
