@@ -34,7 +34,10 @@ def idle(peer: Peer, arrivals: Arrivals, seconds: float = 20.0) -> Idle:
     time.sleep(seconds)
     after = peer.usage()
     members = processes.family(peer.roots())
-    resident = {f"{each.name}[{each.pid}]": processes.resident_of(each.pid) for each in members}
+    resident = {
+        f"{peer.names.get(each.pid, each.name)}[{each.pid}]": processes.resident_of(each.pid)
+        for each in members
+    }
     wakeups = after.voluntary_switches - before.voluntary_switches
     return Idle(seconds, wakeups, after.cpu - before.cpu, resident)
 

@@ -28,6 +28,7 @@ class Peer:
         self.cache = cache
         self.agents: list[subprocess.Popen[bytes]] = []
         self.support: list[subprocess.Popen[bytes]] = []
+        self.names: dict[int, str] = {}  # of the processes started, by pid
         self.place = Path()
         self.api = ""
 
@@ -92,7 +93,9 @@ class Peer:
         """Start one process; its output goes to `logs/NAME.log`."""
         logs = self.place / "logs"
         logs.mkdir(exist_ok=True)
-        return processes.start(argv, logs / f"{name}.log", env, self.place)
+        process = processes.start(argv, logs / f"{name}.log", env, self.place)
+        self.names[process.pid] = name
+        return process
 
     def last_words(self) -> str:
         """The last line that any of its processes wrote, for error messages."""

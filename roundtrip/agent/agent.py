@@ -31,6 +31,7 @@ log = logging.getLogger("roundtrip.agent")
 _SHARE = "share"
 _SHARE_KINDS = frozenset({Kind.APPEARED, Kind.CREATED, Kind.REMOVED})
 _SHARE_RETRY = 2.0  # seconds between two looks for a share that went away
+_CHECK_PAUSE = 1.0  # seconds between two checks of the shares' health
 _SOON = 5.0  # with --once: what is due within so many seconds is still waited for
 
 
@@ -67,7 +68,9 @@ class Agent:
         self._watch: Watch
         self._close: Callable[[], Awaitable[None]] | None = None
         self._stopping = asyncio.Event()
-        self._check_shares = asyncio.Event()
+        self._trouble = asyncio.Event()  # A look failed, or events may have been lost.
+        self._lost_track = False
+        self._last_scan = 0.0
         self._namer = Namer()
         self._started = timestamp(time.time())
         self._last_count = (time.monotonic(), 0)
@@ -84,7 +87,7 @@ class Agent:
         self._close = close
         # The responder counts what it enriches itself; the others must find room beside that.
         limit = self._settings.exchanges * 2
-        self._schedule = Schedule(side.look, limit, lambda error: self._check_shares.set())
+        self._schedule = Schedule(side.look, limit, lambda error: self._trouble.set())
 
     def wake(self, exchange: str) -> None:
         """Look at an exchange soon."""
@@ -140,7 +143,8 @@ class Agent:
                 if self._outbox is not None:
                     self._outbox.notice(event)
             elif event.kind in (Kind.RESCAN, Kind.GONE):
-                self._check_shares.set()
+                self._lost_track = True
+                self._trouble.set()
             elif name := self._side.notice(event.name, event.kind is Kind.REMOVED):
                 self._schedule.wake(name)
 
@@ -154,40 +158,37 @@ class Agent:
 
     async def _serve(self) -> None:
         """Nothing but the heartbeat wakes an agent that has nothing to do."""
-        last_scan = time.monotonic()
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            while not stopping.done():
-                checking = asyncio.ensure_future(self._check_shares.wait())
-                await asyncio.wait(
-                    {stopping, checking},
-                    timeout=self._settings.heartbeat,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                checking.cancel()
-                if stopping.done():
-                    return
-                due = time.monotonic() - last_scan >= self._settings.rescan
-                if await self._keep_up(rescan=due or self._check_shares.is_set()):
-                    last_scan = time.monotonic()
-        finally:
-            stopping.cancel()
+        while True:
+            await self._until_needed()
+            if self._stopping.is_set():
+                return
+            was_trouble = self._trouble.is_set()
+            self._trouble.clear()
+            await self._keep_up()
+            if was_trouble:  # A thousand failing looks are no reason to check a thousand times.
+                await _wait_for(self._stopping, _CHECK_PAUSE)
 
-    async def _keep_up(self, *, rescan: bool) -> bool:
-        """One turn of the timer; returns whether the shares were listed."""
-        self._check_shares.clear()
+    async def _until_needed(self) -> None:
+        """Wait for the next heartbeat, for trouble, or for the end."""
+        waits = [asyncio.ensure_future(each.wait()) for each in (self._stopping, self._trouble)]
+        await asyncio.wait(
+            waits, timeout=self._settings.heartbeat, return_when=asyncio.FIRST_COMPLETED
+        )
+        for wait in waits:
+            wait.cancel()
+
+    async def _keep_up(self) -> None:
+        """One turn of the timer: the shares' health, the life sign, now and then a listing."""
         try:
             self._watch.check()
             if not self._shares.are_current():
                 await self._recover()
-                rescan = True
+                self._lost_track = True
             await self._beat()
-            if rescan:
+            if self._lost_track or time.monotonic() - self._last_scan >= self._settings.rescan:
                 await self._rescan()
         except OSError as error:
             log.warning("share trouble", extra={"error": str(error)})
-            return False
-        return rescan
 
     async def _recover(self) -> None:
         """A share has gone or another is in its place: touch nothing until it is back."""
@@ -205,6 +206,8 @@ class Agent:
                 return
 
     async def _rescan(self) -> None:
+        self._lost_track = False
+        self._last_scan = time.monotonic()
         for name in await self._side.rescan():
             self.wake(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from roundtrip.errors import ShareError
@@ -39,21 +40,24 @@ class SharePair:
         Raises:
             ShareError: one isn't.
         """
-        await verify(self.unenriched, "unenriched", Role.RESPONDER, pins)
-        await verify(self.enriched, "enriched", Role.REQUESTER, pins)
+        await _verify(self.unenriched, self.enriched, pins)
 
     async def reopen(self, pins: Folder) -> None:
-        """Follow the paths again, then verify.
+        """Follow the paths again; what is found there is used only once it has been verified.
 
         Raises:
             ShareError: a share isn't back.
         """
-        self.unenriched.open_folder()
-        self.enriched.open_folder()
-        try:
-            await self.verify(pins)
-        except OSError as error:
-            raise ShareError(f"{error.filename or 'a share'}: {error.strerror}") from error
+        with (
+            closing(PosixFolder(self.unenriched.path)) as unenriched,
+            closing(PosixFolder(self.enriched.path)) as enriched,
+        ):
+            try:
+                await _verify(unenriched, enriched, pins)
+            except OSError as error:
+                raise ShareError(f"{error.filename or 'a share'}: {error.strerror}") from error
+            self.unenriched.take_over(unenriched)
+            self.enriched.take_over(enriched)
 
     def are_current(self) -> bool:
         """Whether both paths still lead to the folders that were verified."""
@@ -75,3 +79,8 @@ class SharePair:
         """Give the descriptors back."""
         self.unenriched.close()
         self.enriched.close()
+
+
+async def _verify(unenriched: Folder, enriched: Folder, pins: Folder) -> None:
+    await verify(unenriched, "unenriched", Role.RESPONDER, pins)
+    await verify(enriched, "enriched", Role.REQUESTER, pins)

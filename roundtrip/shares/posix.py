@@ -71,6 +71,11 @@ class PosixFolder:
         self.close()
         self._fd = opened
 
+    def take_over(self, other: PosixFolder) -> None:
+        """Go on with the folder that `other` has opened; `other` is closed by this."""
+        self.close()
+        self._fd, other._fd = other._fd, -1
+
     def close(self) -> None:
         """Give the descriptor back."""
         if self._fd >= 0:

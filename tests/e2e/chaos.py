@@ -5,7 +5,7 @@
 Every result must arrive exactly once, bit for bit, and nothing may be left: not on the shares, not
 in A's folders of open exchanges, not in failed/, not under a hidden name. The seed settles the
 files, who is killed, and how long after the last time; what the agents are at by then is the
-machine's affair. With --each-step, an agent is killed before each single change on the disk instead.
+machine's affair. With --each-step, an agent is killed before each change on the disk instead.
 """
 
 from __future__ import annotations

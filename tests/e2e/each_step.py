@@ -18,7 +18,7 @@ from random import Random
 from roundtrip.client import AsyncClient
 from tests.e2e.api import Api
 from tests.e2e.payloads import Sample, sample
-from tests.e2e.world import Host, World, wait_until
+from tests.e2e.world import Host, World, visible, wait_until
 
 CALLS = ("renameat2", "renameat", "unlinkat", "fsync")
 STRACE = ("strace", "-D", "-f", "-qqq", "-o", "/dev/null")
@@ -91,7 +91,8 @@ class EachStep:
     def _is_over(self) -> bool:
         world = self._world
         waiting = [path for path in world.outbox.rglob("*") if path.is_file()]
-        return not waiting and not set(world.under_way()) - {"state/tickets"}
+        kept = visible(world.b.folder("state/kept"))
+        return not (waiting or kept or set(world.under_way()) - {"state/tickets"})
 
     def _faults(self, samples: list[Sample], submitted: str) -> Iterator[str]:
         world = self._world

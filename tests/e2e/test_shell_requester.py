@@ -19,23 +19,9 @@ from tests.e2e.world import REPOSITORY, World, visible, wait_until
 DOCUMENT = REPOSITORY / "docs/reference/protocol.md"
 ASKED = sample(Random(8), "orders.csv", 3000)
 
-REQUESTER = """\
-# ten-line requester
-name=$(basename "$1")
-cp "$1" "$UNENRICHED/$name"
-: > "$UNENRICHED/$name.done"
-until [ -e "$ENRICHED/$name.done" ]; do sleep 1; done
-cat "$ENRICHED/$name"
-rm "$UNENRICHED/$name.done"
-rm "$UNENRICHED/$name"
-"""
-"""What stands in until the document is there."""
-
 
 def requester() -> str:
     """The script as the documentation prints it."""
-    if not DOCUMENT.exists():
-        return REQUESTER
     blocks = re.findall(
         r"^```sh\n(# ten-line requester\n.*?)^```$", DOCUMENT.read_text(), re.M | re.S
     )

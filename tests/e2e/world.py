@@ -18,6 +18,9 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 20.0
 """Seconds after which something that should happen at once is taken not to happen."""
 
+_SWEPT_LATER = ("submit", "tickets", "outcomes")
+"""Programs may be writing in these, so an agent sweeps in-flight names there when they are old."""
+
 _LOOK = 0.005
 _TAIL = 40
 
@@ -246,7 +249,7 @@ class World:
         found["hidden"] = sorted(
             str(path.relative_to(self.folder))
             for path in self.folder.rglob(".*")
-            if path.name != ".roundtrip"
+            if path.name != ".roundtrip" and path.parent.name not in _SWEPT_LATER
         )
         return {name: names for name, names in found.items() if names}
 

@@ -1,4 +1,4 @@
-"""What a stranger, or a B gone mad, can put into Enriched: A delivers only what fits what it sent."""
+"""What a stranger or a mad B can put into Enriched: A delivers only what fits what it sent."""
 
 from __future__ import annotations
 

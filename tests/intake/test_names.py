@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from roundtrip.errors import PipelineError
-from tests.intake.hosts import Hosts, agents, give_back, until
+from tests.intake.hosts import PATIENCE, Hosts, agents, give_back, until
 
 HOSTILE = {
     "not UTF-8": b"caf\xe9 \xff\xfe.csv",
@@ -70,7 +70,7 @@ async def test_a_collision_never_overwrites(kind: str, working: Hosts) -> None:
     assert sorted(working.results().values()) == [b"0", b"1", b"2"]
 
 
-async def fail(hosts: Hosts, names: list[bytes]) -> set[bytes]:
+async def fail(hosts: Hosts, names: list[bytes], seconds: float = PATIENCE) -> set[bytes]:
     """Have these refused by B; returns what is in failed/ then."""
 
     async def refuse(*_: object) -> None:
@@ -82,7 +82,9 @@ async def fail(hosts: Hosts, names: list[bytes]) -> set[bytes]:
             for name in names:
                 with open(os.fsencode(hosts.outbox) + b"/" + name, "wb") as file:
                     file.write(name)
-            await until(lambda: len(os.listdir(failed)) >= 2 * len(names), "all in failed/", 8)
+            await until(
+                lambda: len(os.listdir(failed)) >= 2 * len(names), "all in failed/", seconds
+            )
             await hosts.idle()
     finally:
         patch.undo()
@@ -102,7 +104,7 @@ async def test_originals_that_fail_keep_their_names_too(hosts: Hosts) -> None:
 @pytest.mark.xfail(strict=True, reason="problem_of() of a long name is longer than a name may be")
 async def test_a_failed_original_with_a_long_name_has_its_problem_beside_it(hosts: Hosts) -> None:
     names = [name for name in HOSTILE.values() if len(name) > LONG]
-    found = await fail(hosts, names)
+    found = await fail(hosts, names, 3)
     assert set(names) <= found
     assert sum(name.endswith(b".problem.json") for name in found) == len(names)
 
