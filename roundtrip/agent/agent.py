@@ -109,10 +109,7 @@ class Agent:
             lock.acquire()
         watch = self._watch = Watch(self._notice, self._watching)
         try:
-            try:
-                await self._begin(watch)
-            except OSError as error:
-                raise ShareError(f"{error.filename or 'a share'}: {error.strerror}") from error
+            await self._begin(watch)
             await (self._finish_what_is_there() if once else self._serve())
         finally:
             log.info("stopping")
@@ -132,9 +129,9 @@ class Agent:
         await self._beat()
         for name in await self._side.start():
             self.wake(name)
-        await self._rescan()
         if self._outbox is not None:
-            await self._outbox.start(watch)
+            self._outbox.start(watch)
+        await self._rescan()
         log.info("ready", extra={"role": self._side.role.value, "pid": os.getpid()})
 
     def _notice(self, events: list[Event]) -> None:
@@ -187,7 +184,7 @@ class Agent:
             await self._beat()
             if self._lost_track or time.monotonic() - self._last_scan >= self._settings.rescan:
                 await self._rescan()
-        except OSError as error:
+        except (OSError, ShareError) as error:
             log.warning("share trouble", extra={"error": str(error)})
 
     async def _recover(self) -> None:
@@ -210,6 +207,8 @@ class Agent:
         self._last_scan = time.monotonic()
         for name in await self._side.rescan():
             self.wake(name)
+        if self._outbox is not None:
+            self._outbox.rescan()
 
     def _per_minute(self, done: int) -> float:
         """Exchanges a minute since the last heartbeat."""

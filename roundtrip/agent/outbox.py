@@ -45,16 +45,15 @@ class Outbox:
         self._intake = intake
         self._adopt = adopt
         self._watch: Watch | None = None
+        self._told: set[str] = set()  # Files that an event said are complete.
         self._kinds = _RENAMED if intake.by_rename else _WRITTEN
         self.schedule = Schedule(self._take, _LIMIT)
 
-    async def start(self, watch: Watch) -> None:
-        """Watch, then take what is there already."""
+    def start(self, watch: Watch) -> None:
+        """Watch; what is there already is found by `rescan`."""
         self._watch = watch
         watch.add(OUTBOX, self._folders[OUTBOX].path, self._kinds | {Kind.FOLDER})
         watch.add(SUBMIT, self._folders[SUBMIT].path, frozenset({Kind.APPEARED}))
-        await self._scan(OUTBOX)
-        await self._scan(SUBMIT)
 
     def notice(self, event: Event) -> bool:
         """Handle an event; False if it is about another folder."""
@@ -70,8 +69,13 @@ class Outbox:
             case Kind.CREATED if not self._is_made_whole(event.folder, event.name):
                 pass  # It will be closed or renamed.
             case _:
-                self._consider(event.folder, event.name)
+                self._consider(event.folder, event.name, told=True)
         return True
+
+    def rescan(self) -> None:
+        """Look at everything that is there: events are hints, and some may have been lost."""
+        self.schedule.wake(f"{OUTBOX}/")
+        self.schedule.wake(f"{SUBMIT}/")
 
     def _is_made_whole(self, folder: str, name: str) -> bool:
         """Whether its creation is the last that is heard of a name: a link, or no file at all."""
@@ -81,13 +85,15 @@ class Outbox:
             return False  # Gone again.
         return found.st_nlink > 1 or not stat.S_ISREG(found.st_mode)
 
-    def _consider(self, folder: str, name: str) -> None:
+    def _consider(self, folder: str, name: str, *, told: bool = False) -> None:
         file: str | None = name
         if folder == SUBMIT:
             file = name if is_exchange(name) else None
         else:
             file = self._intake.candidate(name)
         if file is not None:
+            if told:
+                self._told.add(f"{folder}/{file}")
             self.schedule.wake(f"{folder}/{file}")
 
     async def _take(self, key: str) -> float | None:
@@ -97,11 +103,15 @@ class Outbox:
             return None
         if folder == SUBMIT:
             await self._take_submitted(name)
+            self._told.discard(key)
             return None
         if folder not in self._folders:
             return None  # A pipeline's folder that has gone meanwhile.
         pipeline = folder.removeprefix(OUTBOX).removeprefix("/") or None
-        taken = await self._intake.take(self._folders[folder], pipeline, name)
+        told = key in self._told
+        taken = await self._intake.take(self._folders[folder], pipeline, name, told=told)
+        if taken.again is None:
+            self._told.discard(key)
         if taken.exchange is not None:
             self._adopt(taken.exchange)
         return taken.again

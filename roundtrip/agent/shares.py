@@ -64,16 +64,33 @@ class SharePair:
         return self.unenriched.is_current() and self.enriched.is_current()
 
     async def beat(self, namer: Namer, fields: dict[str, object]) -> None:
-        """Renew this agent's life sign, in the share that the other side reads."""
-        internal = self.remote.sub(INTERNAL_FOLDER)
-        try:
-            await heartbeat.beat(internal, self._role, namer, fields)
-        finally:
-            internal.close()
+        """Renew this agent's life sign, in the share that the other side reads.
+
+        Raises:
+            ShareError: the share can't be written.
+        """
+        with closing(self.remote.sub(INTERNAL_FOLDER)) as internal:
+            try:
+                await heartbeat.beat(internal, self._role, namer, fields)
+            except OSError as error:
+                raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ShareError:
+        return ShareError(
+            f"{self.remote.label}: can't be written: {error.strerror}; is it mounted read-write, "
+            "and does it belong to this agent's user or group?"
+        )
 
     async def sweep(self) -> None:
-        """Remove what a killed agent of this role left in flight in the share it writes."""
-        await sweep_parts(self.remote)
+        """Remove what a killed agent of this role left in flight in the share it writes.
+
+        Raises:
+            ShareError: the share can't be written.
+        """
+        try:
+            await sweep_parts(self.remote)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Give the descriptors back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -11,6 +12,8 @@ from roundtrip.protocol.names import ulid_of
 from roundtrip.shares.port import Folder
 
 PROBLEM_SUFFIX = ".problem.json"
+"""Ends the name of the problem document beside a failed original."""
+_EXTENSION_MAX = 20  # bytes; what is longer is no extension but a part of the name
 NAME_MAX = 255  # bytes, Linux's limit for one name (path_resolution(7))
 
 
@@ -34,25 +37,31 @@ class Desk:
     archive: Folder | None
 
 
-def problem_of(name: str) -> str:
-    """The name of the problem document that belongs to `name`."""
-    return name + PROBLEM_SUFFIX
+def free_names(original: str, exchange: str, suffix: str = "") -> Iterator[str]:
+    """Names for a file called `original`: its own, then ones with the ULID before the extension.
 
-
-def free_names(original: str, exchange: str) -> Iterator[str]:
-    """Names for a file called `original`: its own, then ones with the ULID before the extension."""
-    yield original
+    Each is followed by `suffix`, and is shortened where it would be longer than a name may be.
+    """
+    if _bytes(original + suffix) <= NAME_MAX:
+        yield original + suffix
     path = PurePath(original)
+    stem, extension = path.stem, path.suffix
+    if _bytes(extension) > _EXTENSION_MAX:
+        stem, extension = original, ""
     label = ulid_of(exchange) or exchange
     for number in count(1):
-        tail = f".{label}{f'-{number}' if number > 1 else ''}{path.suffix}"
-        yield _shortened(path.stem, NAME_MAX - len(PROBLEM_SUFFIX) - len(tail)) + tail
+        tail = f".{label}{f'-{number}' if number > 1 else ''}{extension}{suffix}"
+        yield _shortened(stem, NAME_MAX - _bytes(tail)) + tail
 
 
 def _shortened(stem: str, limit: int) -> str:
-    while len(stem.encode(errors="surrogateescape")) > limit:
+    while stem and _bytes(stem) > limit:
         stem = stem[:-1]
     return stem
+
+
+def _bytes(name: str) -> int:
+    return len(os.fsencode(name))
 
 
 async def moved(source: Folder, name: str, target: Folder, new_name: str) -> bool:

@@ -47,6 +47,9 @@ IN_FLIGHT = (
 _NAME_MAX = 255  # bytes, Linux's limit for one name (path_resolution(7))
 _BUSY_DELAY = 1.0
 _EMPTY_SETTLE = 1.0  # touch(1) and some FTP servers close a file empty before they write it
+# For a file that a listing found and that was written lately, where the kernel doesn't tell whether
+# somebody is still writing it.
+_UNSURE_AGE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +112,13 @@ class Intake:
             fnmatchcase(file, glob) for glob in self._settings.ignore
         )
 
-    async def take(self, folder: Folder, pipeline: str | None, name: str) -> Taken:
-        """Make the file an exchange, if it is there, is a file, and nobody writes to it."""
+    async def take(
+        self, folder: Folder, pipeline: str | None, name: str, *, told: bool = False
+    ) -> Taken:
+        """Make the file an exchange, if it is there, is a file, and nobody writes to it.
+
+        `told` is whether an event said that it is complete; a listing says nothing of the kind.
+        """
         key = (folder.label, name)
         entry = await folder.stat(name)
         if entry is None or entry.kind is not Kind.FILE:
@@ -118,16 +126,17 @@ class Intake:
             return Taken()
         if self._by_marker and not await self._is_marked(folder, name):
             return Taken()
-        if (left := self._unsettled(key, entry)) > 0:
-            return Taken(again=left)
         try:
-            if await folder.is_being_written(name):
+            writing = await folder.is_being_written(name)
+            if (left := self._unsettled(key, entry, sure=told or writing is False)) > 0:
+                return Taken(again=left)
+            if writing:
                 return Taken(again=_BUSY_DELAY)
             exchange = await self._admit(folder, pipeline, name)
         except FileNotFoundError:
-            return Taken()  # Its producer took it back.
-        finally:
             self._seen.pop(key, None)
+            return Taken()  # Its producer took it back.
+        self._seen.pop(key, None)
         if exchange is None:
             return Taken(again=_BUSY_DELAY)
         log.info("taken", extra={"exchange": exchange, "file": name, "size": entry.size})
@@ -146,9 +155,11 @@ class Intake:
             self._refused.add(key)
             log.warning("not a regular file; left where it is", extra={"file": "/".join(key)})
 
-    def _unsettled(self, key: tuple[str, str], entry: Entry) -> float:
+    def _unsettled(self, key: tuple[str, str], entry: Entry, *, sure: bool) -> float:
         """Seconds that the file must still stay as it is before it is believed to be complete."""
         settle = self._settings.settle
+        if not sure and time.time() - entry.changed / 1e9 < _UNSURE_AGE:
+            settle = max(settle, _UNSURE_AGE)
         if entry.size == 0:
             settle = max(settle, _EMPTY_SETTLE)
         if not settle:

@@ -33,7 +33,7 @@ from roundtrip.protocol.names import created_of, marker_of, split, ulid_of
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, Step, after
 from roundtrip.roles import ticket as tickets
-from roundtrip.roles.desk import Desk, free_names, moved, problem_of
+from roundtrip.roles.desk import PROBLEM_SUFFIX, Desk, free_names, moved
 from roundtrip.roles.side import Side, survey
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.parts import sweep_parts
@@ -321,11 +321,12 @@ class Requester(Side):
             return
         ticket = await tickets.read(self._desk.tickets, exchange)
         if copy == exchange:
-            target, original = self._desk.inbox, ticket.original_name
+            target, names = self._desk.inbox, free_names(ticket.original_name, exchange)
         else:
             target = self._desk.failed
-            original = problem_of(await self._set_aside(exchange, ticket))
-        for name in free_names(original, exchange):
+            original = await self._set_aside(exchange, ticket)
+            names = free_names(original, exchange, PROBLEM_SUFFIX)
+        for name in names:
             if ticket.reply:
                 await self._report(exchange, outcome, f"{target.label}/{name}")
             if await moved(self._desk.collected, copy, target, name):

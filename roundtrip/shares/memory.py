@@ -90,7 +90,7 @@ class MemoryFolder:
             return Payload(self._entry(name), content)
         return Payload(self._entry(name), None, io.BytesIO(content))
 
-    async def is_being_written(self, name: str) -> bool:
+    async def is_being_written(self, name: str) -> bool | None:
         self._content(name)
         return False
 

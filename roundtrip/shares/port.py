@@ -122,8 +122,8 @@ class Folder(Protocol):
     async def open(self, name: str) -> Payload:
         """Open a regular file for reading, without ever blocking on a FIFO or a device."""
 
-    async def is_being_written(self, name: str) -> bool:
-        """Whether a process has the file open for writing; False also if that can't be told."""
+    async def is_being_written(self, name: str) -> bool | None:
+        """Whether a process has the file open for writing; None if that can't be told."""
 
     def create(self, name: str) -> BinaryIO:
         """Open `name` for writing in place, emptied: only for folders that nobody else reads."""

@@ -15,6 +15,7 @@ import hashlib
 import os
 import signal
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -49,23 +50,32 @@ class PosixFolder:
     """
 
     def __init__(
-        self, path: Path, *, durable: bool = False, group: GroupSync | None = None
+        self,
+        path: Path,
+        *,
+        durable: bool = False,
+        group: GroupSync | None = None,
+        parent: tuple[int, str] | None = None,
     ) -> None:
         self.label = str(path)
         self.path = path
         self._durable = durable
         self._group = group or GroupSync()
         self._fd = -1
-        self.open_folder()
+        self._open_at(parent)
 
     def open_folder(self) -> None:
-        """Open the folder (again): after a mount came or went, or the folder was replaced.
+        """Open the folder again, by its path: after the folder was replaced.
 
         Raises:
             ShareError: it isn't there, isn't a folder, or can't be opened.
         """
+        self._open_at(None)
+
+    def _open_at(self, parent: tuple[int, str] | None) -> None:
+        above, name = parent or (None, self.path)
         try:
-            opened = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=above)
         except OSError as error:
             raise ShareError(f"{self.label}: {error.strerror}; is it mounted?") from error
         self.close()
@@ -92,7 +102,9 @@ class PosixFolder:
         return (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)
 
     def sub(self, name: str) -> PosixFolder:
-        return PosixFolder(self.path / name, durable=self._durable, group=self._group)
+        return PosixFolder(
+            self.path / name, durable=self._durable, group=self._group, parent=(self._fd, name)
+        )
 
     async def names(self) -> list[str]:
         return await asyncio.to_thread(os.listdir, self._fd)
@@ -133,7 +145,7 @@ class PosixFolder:
         finally:
             os.close(opened)
 
-    async def is_being_written(self, name: str) -> bool:
+    async def is_being_written(self, name: str) -> bool | None:
         opened, _ = self._open(name)
         try:
             return _has_writer(opened)
@@ -228,7 +240,7 @@ def _closing(opened: int) -> Iterator[None]:
     os.close(opened)
 
 
-def _has_writer(opened: int) -> bool:
+def _has_writer(opened: int) -> bool | None:
     """Ask for a read lease (fcntl(2)): the kernel refuses it while anybody could still write."""
     try:
         # A writer that comes while we hold the lease makes the kernel signal us; SIGURG, unlike the
@@ -238,7 +250,7 @@ def _has_writer(opened: int) -> bool:
     except OSError as error:
         # EAGAIN is the answer; anything else (another user's file, a file system without leases)
         # means that there is no way to ask.
-        return error.errno == errno.EAGAIN
+        return True if error.errno == errno.EAGAIN else None
     fcntl.fcntl(opened, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 
@@ -262,14 +274,23 @@ def _write_bytes(opened: int, content: bytes) -> Digest:
 
 
 def _copy_file(opened: int, source: BinaryIO) -> Digest:
-    digest, size = hashlib.sha256(), 0
-    while piece := source.read(_CHUNK):
+    digest, size, limit = hashlib.sha256(), 0, _limit_of(source)
+    while piece := source.read(min(_CHUNK, limit - size)):
         digest.update(piece)
         size += len(piece)
         view = memoryview(piece)
         while view:
             view = view[os.write(opened, view) :]
     return Digest(size, digest.hexdigest())
+
+
+def _limit_of(source: BinaryIO) -> int:
+    """How much to read: of a file, what is there now, since somebody may let it grow for ever."""
+    try:
+        found = os.fstat(source.fileno())
+    except (AttributeError, OSError):  # Not backed by a descriptor.
+        return sys.maxsize
+    return found.st_size if stat.S_ISREG(found.st_mode) else sys.maxsize
 
 
 def _rename_after_looking(source: int, name: str, target: int, new_name: str) -> None:

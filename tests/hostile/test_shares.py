@@ -114,7 +114,6 @@ def mounted() -> Iterator[Callable[..., None]]:
         subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
 
 
-NAMELESS = "the error of a life sign names its own file, not the share"
 
 
 @pytest.mark.needs("root", "mount")
@@ -123,8 +122,8 @@ NAMELESS = "the error of a life sign names its own file, not the share"
     [
         ("a", "enriched"),
         ("b", "unenriched"),
-        pytest.param("a", "unenriched", marks=pytest.mark.xfail(strict=True, reason=NAMELESS)),
-        pytest.param("b", "enriched", marks=pytest.mark.xfail(strict=True, reason=NAMELESS)),
+        ("a", "unenriched"),
+        ("b", "enriched"),
     ],
 )
 def test_a_share_mounted_read_only(
@@ -138,7 +137,6 @@ def test_a_share_mounted_read_only(
     assert "Read-only file system" in line
 
 
-@pytest.mark.xfail(strict=True, reason=NAMELESS)
 @pytest.mark.needs("root", "setpriv")
 def test_a_share_that_may_not_be_written(hosts: Hosts) -> None:
     for parent in [hosts.folder, *hosts.folder.parents][:3]:
@@ -222,9 +220,6 @@ async def test_a_share_that_is_unmounted_and_mounted_again(
     assert hosts.log.defects == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the last life sign follows the path, and nobody catches that"
-)
 async def test_an_agent_stops_while_its_share_is_away(hosts: Hosts) -> None:
     aside = hosts.unenriched.with_name("aside")
     async with agents(hosts, "a"):
@@ -234,7 +229,6 @@ async def test_an_agent_stops_while_its_share_is_away(hosts: Hosts) -> None:
     assert hosts.log.defects == []
 
 
-@pytest.mark.xfail(strict=True, reason="SharePair.reopen swaps the descriptors before it verifies")
 async def test_what_is_in_hand_when_a_share_is_replaced_is_not_written_into_the_other(
     hosts: Hosts,
 ) -> None:

@@ -181,7 +181,6 @@ async def test_what_is_being_written_at_the_start_is_taken_when_it_is_closed(hos
     await writer.wait()
 
 
-@pytest.mark.xfail(strict=True, reason="is_being_written says no where it can't be told")
 @pytest.mark.needs("root", "setpriv")
 async def test_an_agent_that_may_not_ask_for_a_lease_takes_no_half_file_at_the_start(
     hosts: Hosts,

@@ -101,7 +101,6 @@ async def test_originals_that_fail_keep_their_names_too(hosts: Hosts) -> None:
     assert found == {*names, *(name + b".problem.json" for name in names)}
 
 
-@pytest.mark.xfail(strict=True, reason="problem_of() of a long name is longer than a name may be")
 async def test_a_failed_original_with_a_long_name_has_its_problem_beside_it(hosts: Hosts) -> None:
     names = [name for name in HOSTILE.values() if len(name) > LONG]
     found = await fail(hosts, names, 3)
@@ -109,7 +108,6 @@ async def test_a_failed_original_with_a_long_name_has_its_problem_beside_it(host
     assert sum(name.endswith(b".problem.json") for name in found) == len(names)
 
 
-@pytest.mark.xfail(strict=True, reason="free_names() never ends for an extension this long")
 def test_a_long_extension_is_shortened_in_a_collision() -> None:
     # In a process of its own: what never ends here would take the tests along.
     code = (
