@@ -69,7 +69,8 @@ class Drive:
         woken = self.wake(names)
         self._await_all(set(names[:woken]), 5.0)
         for left in self.peer.input.glob("wake-*"):
-            left.unlink(missing_ok=True)  # dropped before it was listening
+            if not workload.correct(self.peer.output / left.name):
+                left.unlink(missing_ok=True)  # dropped before it was listening; others it removes
         more = [f"warm-{number:04}.json" for number in range(count)]
         self.stage(more)
         for name in more:

@@ -114,8 +114,6 @@ def mounted() -> Iterator[Callable[..., None]]:
         subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
 
 
-
-
 @pytest.mark.needs("root", "mount")
 @pytest.mark.parametrize(
     ("role", "share"),
