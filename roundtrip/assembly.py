@@ -79,9 +79,9 @@ def _employ_requester(
     how = settings.outbox
     intake = Intake(desk, OutboxSettings(how.complete, how.settle, how.ignore), Namer())
 
-    def adopt(exchange: str) -> None:
+    async def adopt(exchange: str) -> None:
         requester.adopt(exchange)
-        agent.wake(exchange)
+        await agent.look_now(exchange)
 
     outbox = Outbox(PosixFolder(places.outbox), PosixFolder(places.submit), desk, intake, adopt)
     agent.employ(requester, outbox)

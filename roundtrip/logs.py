@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, TextIO
 
 from roundtrip.protocol.markers import timestamp
 
@@ -36,9 +38,41 @@ class JsonLines(logging.Formatter):
         return _encode(fields)
 
 
+class LoopHandler(logging.Handler):
+    """Writes the records of one turn of the event loop together, after what they are about.
+
+    So a line is off the way of the exchange that it reports, and a busy turn costs one write. What
+    is a warning or worse, or comes from outside the loop, is written at once.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._waiting: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record now or at the end of this turn."""
+        self._waiting.append(record)
+        if record.levelno >= logging.WARNING:
+            self.flush()
+        elif len(self._waiting) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting; called at exit, too (logging.shutdown)."""
+        with self.lock or nullcontext():
+            records, self._waiting = self._waiting, []
+            if records:
+                self._stream.write("".join(self.format(record) + "\n" for record in records))
+                self._stream.flush()
+
+
 def configure(level: str) -> None:
     """Send the log of `level` (debug, info, warning, error) and above to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LoopHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -19,7 +19,7 @@ class Places:
         self.role = Role(settings.role)
         state = settings.state
         self.state = state
-        self.pins = state / "pins"
+        self.pins = state / f"pins-{settings.role}"
         self.lock = state / f"agent-{settings.role}.lock"
         self.unenriched = settings.shares.unenriched
         self.enriched = settings.shares.enriched

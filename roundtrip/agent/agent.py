@@ -23,6 +23,7 @@ from roundtrip.protocol.names import Namer
 from roundtrip.roles.requester import Requester
 from roundtrip.roles.responder import Responder
 from roundtrip.shares.lock import AgentLock
+from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Folder
 from roundtrip.watch import Event, Kind, Watch, WatchSettings
 
@@ -93,6 +94,10 @@ class Agent:
         """Look at an exchange soon."""
         self._schedule.wake(exchange)
 
+    async def look_now(self, exchange: str) -> None:
+        """Look at an exchange before anything else."""
+        await self._schedule.look_now(exchange)
+
     def stop(self) -> None:
         """End `run` once what is in hand is done or parked."""
         self._stopping.set()
@@ -126,9 +131,9 @@ class Agent:
     async def _begin(self, watch: Watch) -> None:
         watch.add(_SHARE, self._shares.local.path, _SHARE_KINDS)
         await self._shares.sweep()
+        await sweep_parts(self._pins)
         await self._beat()
-        for name in await self._side.start():
-            self.wake(name)
+        await self._side.start()
         if self._outbox is not None:
             self._outbox.start(watch)
         await self._rescan()

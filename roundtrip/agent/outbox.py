@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from roundtrip.agent.schedule import Schedule
 from roundtrip.errors import ShareError
@@ -38,7 +38,7 @@ class Outbox:
         submit: PosixFolder,
         desk: Desk,
         intake: Intake,
-        adopt: Callable[[str], None],
+        adopt: Callable[[str], Awaitable[None]],
     ) -> None:
         self._folders = {OUTBOX: outbox, SUBMIT: submit}
         self._desk = desk
@@ -113,7 +113,7 @@ class Outbox:
         if taken.again is None:
             self._told.discard(key)
         if taken.exchange is not None:
-            self._adopt(taken.exchange)
+            await self._adopt(taken.exchange)
         return taken.again
 
     async def _take_submitted(self, exchange: str) -> None:
@@ -122,7 +122,7 @@ class Outbox:
         except FileNotFoundError:
             return  # Taken already: events are hints.
         log.info("taken", extra={"exchange": exchange, "file": f"{SUBMIT}/{exchange}"})
-        self._adopt(exchange)
+        await self._adopt(exchange)
 
     async def _scan(self, folder: str) -> None:
         if not self._is_open(folder):

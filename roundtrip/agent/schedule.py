@@ -53,6 +53,15 @@ class Schedule:
             self._ready.append(name)
             self._start_more()
 
+    async def look_now(self, name: str) -> None:
+        """Look at `name` in the caller's own task, without another turn of the loop if possible."""
+        task = asyncio.current_task()
+        if task is None or self._paused or len(self._running) >= self._limit:
+            self.wake(name)
+        elif name not in self._running and name not in self._queued:
+            self._running[name] = task
+            await self._run(name)
+
     def wake_after(self, name: str, seconds: float) -> None:
         """Look at `name` in so many seconds, unless something wakes it before."""
         if seconds <= 0:

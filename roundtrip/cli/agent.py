@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gc
+import logging
 import signal
 from typing import TYPE_CHECKING
 
-from roundtrip.errors import ExitCode
+from roundtrip.errors import ExitCode, RoundtripError
 
 if TYPE_CHECKING:
     from roundtrip.config import Settings
@@ -34,7 +35,13 @@ def run(args: argparse.Namespace) -> int:
 
     settings = load(args.config, args.role)
     logs.configure(settings.log_level)
-    asyncio.run(_work(settings, once=args.once))
+    try:
+        asyncio.run(_work(settings, once=args.once))
+    except (RoundtripError, KeyboardInterrupt):
+        raise
+    except Exception:
+        logging.getLogger("roundtrip.agent").exception("defect")
+        raise  # The command line's own handler says it in one line.
     return ExitCode.OK
 
 

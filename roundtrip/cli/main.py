@@ -49,7 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has left (`| head`); Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except OSError as error:
+    except Exception as error:
+        return _tell(error)
+
+
+def _tell(error: Exception) -> ExitCode:
+    """One line about an error that no part of roundtrip expected."""
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         print(f"roundtrip: {where}{error.strerror or error}", file=sys.stderr)
         return ExitCode.SHARE
+    print(
+        f"roundtrip: a defect in roundtrip itself: {error!r}; nothing is lost, please report it",
+        file=sys.stderr,
+    )
+    return ExitCode.INTERNAL

@@ -65,6 +65,14 @@ class KeptAnswers:
         entry = await self.folder.stat(exchange)
         return kept if entry and entry.size == kept.marker.digest.size else None
 
+    async def keep(self, exchange: str, kept: Kept) -> None:
+        """Keep a new answer: its payload, if that isn't in the folder yet, then its record."""
+        if kept.content is not None:
+            await self.folder.write(exchange, kept.content)
+            await self.record(exchange, kept)
+        elif kept.given == 1:
+            await self.record(exchange, kept)
+
     async def record(self, exchange: str, kept: Kept) -> None:
         """Write down that the payload that lies in the folder is a whole answer."""
         record = json.loads(kept.marker.encode()) | {"given": kept.given}
@@ -111,11 +119,9 @@ class Spool(io.BufferedIOBase):
         """All that was written, if it is still in memory."""
         return self._memory.getvalue() if self._file is None else None
 
-    async def finish(self) -> Digest:
-        """Put what was written into the folder under its name; returns its digest."""
-        if self._file is None:
-            await self._folder.write(self._name, self._memory.getvalue())
-        else:
+    def finish(self) -> Digest:
+        """End the writing; returns the digest of all that was written."""
+        if self._file is not None:
             self._file.close()
         return Digest(self._size, self._sha256.hexdigest())
 

@@ -33,15 +33,14 @@ from roundtrip.protocol.names import created_of, marker_of, split, ulid_of
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, Step, after
 from roundtrip.roles import ticket as tickets
+from roundtrip.roles.cleaning import clean
 from roundtrip.roles.desk import PROBLEM_SUFFIX, Desk, free_names, moved
 from roundtrip.roles.side import Side, survey
 from roundtrip.roles.ticket import Ticket
-from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Entry, Folder, NotAFile
 
 log = logging.getLogger("roundtrip.roles")
 
-_DEAD_PART = 86400.0  # seconds after which nobody is still writing an in-flight file
 _PROBLEM = "~problem"
 """Ends the name of a private copy that is a problem document; no name of ours has a tilde."""
 
@@ -96,37 +95,26 @@ class Requester(Side):
         self._sent: dict[str, _Sent] = {}
         self._doubted: dict[str, float] = {}
 
-    async def start(self) -> list[str]:
+    async def start(self) -> None:
         """Read from the own folders what an earlier life left to do."""
-        for folder in (self._desk.submit, self._desk.tickets, self._desk.outcomes):
-            await sweep_parts(folder, older_than=_DEAD_PART)  # Programs may be submitting now.
         self.pending = set(await self._desk.pending.names())
         self._closing = set(await self._desk.closing.names())
         copies = {name.removesuffix(_PROBLEM) for name in await self._desk.collected.names()}
         # A copy whose original is still pending is no delivery yet: it is collected again.
         self._unfinished = (copies | self._closing) - self.pending
-        return sorted(self.pending | self._unfinished)
 
     async def rescan(self) -> list[str]:
         """List both shares; returns what is to be looked at now."""
-        await self._clear_archive()
+        known = self.pending | self._closing | self._unfinished
+        await clean(self._desk, known, self._settings.archive_keep)
         found, _ = await survey(self.unenriched, self.enriched)
         due = [exchange for exchange, _ in self.due(found, self.pending)]
-        return [each for each in due if self._is_ours(each)] + sorted(self.pending - found.keys())
+        absent = (self.pending | self._unfinished) - found.keys()
+        return [each for each in due if self._is_ours(each)] + sorted(absent)
 
     def _is_ours(self, exchange: str) -> bool:
         """Whether this requester made it; others, a shell script say, may use the same shares."""
         return ulid_of(exchange) is not None or exchange in self.pending
-
-    async def _clear_archive(self) -> None:
-        archive, keep = self._desk.archive, self._settings.archive_keep
-        if archive is None or keep is None:
-            return
-        oldest = time.time() - keep
-        for name in await archive.names():
-            created = created_of(name)
-            if created is not None and created < oldest:
-                await archive.remove(name)
 
     def notice(self, name: str, removed: bool) -> str | None:
         """What an event in Enriched is about: the exchange to look at, if any."""
@@ -326,6 +314,7 @@ class Requester(Side):
             target = self._desk.failed
             original = await self._set_aside(exchange, ticket)
             names = free_names(original, exchange, PROBLEM_SUFFIX)
+        await target.renew()
         for name in names:
             if ticket.reply:
                 await self._report(exchange, outcome, f"{target.label}/{name}")
@@ -367,6 +356,7 @@ class Requester(Side):
 
     async def _archive(self, exchange: str) -> None:
         """The last line: nothing is on the shares any more but what B sweeps."""
+        await self._desk.tickets.remove(tickets.file_of(exchange))
         try:
             if self._desk.archive is not None:
                 await self._desk.closing.move(exchange, self._desk.archive, exchange)
@@ -374,6 +364,5 @@ class Requester(Side):
                 await self._desk.closing.remove(exchange)
         except FileNotFoundError:
             pass  # A failed exchange's original went to failed/ instead.
-        await self._desk.tickets.remove(tickets.file_of(exchange))
         self._closing.discard(exchange)
         log.info("closed", extra={"exchange": exchange})

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol, cast
@@ -105,20 +106,22 @@ class Responder(Side):
             clock=clock,
         )
         self._in_hand: set[str] = set()
-        self._line: dict[str, None] = {}  # Exchanges that wait for their turn, in order.
+        # Exchanges that wait for their turn, in order; a dict's first key gets ever slower to find.
+        self._line: OrderedDict[str, None] = OrderedDict()
         self._withdrawn: set[str] = set()
         self.answered = 0
 
-    async def start(self) -> list[str]:
-        """Look at everything that an earlier life kept an answer of: some may be over by now."""
-        return sorted(await self._kept.exchanges())
+    async def start(self) -> None:
+        """Nothing to recall: what B kept is found by `rescan`."""
 
     async def rescan(self) -> list[str]:
         """List both shares; returns what is to be looked at now, and queues the requests."""
         found, strange = await survey(self.unenriched, self.enriched)
         due = self.due(found, wanted=frozenset())
         self._line_up(name for name, step in due if step in (Step.ANSWER, Step.MARK))
-        return strange + [name for name, step in due if step not in (Step.ANSWER, Step.MARK)]
+        over = await self._kept.exchanges() - found.keys()
+        others = [name for name, step in due if step not in (Step.ANSWER, Step.MARK)]
+        return strange + others + sorted(over)
 
     def _line_up(self, exchanges: Iterable[str]) -> None:
         """Queue requests that a listing found, without looking at each of them now."""
@@ -128,8 +131,7 @@ class Responder(Side):
 
     def _call_next(self) -> None:
         if self._line and len(self._in_hand) < self._settings.exchanges:
-            first = next(iter(self._line))
-            del self._line[first]
+            first, _ = self._line.popitem(last=False)
             self._wake(first)
 
     def notice(self, name: str, removed: bool) -> str | None:
@@ -207,18 +209,28 @@ class Responder(Side):
         with request.payload:
             kept = await self._kept.get(exchange)
             if kept is None or not kept.answers(request):
-                kept = await self._make(exchange, request)
-            elif kept.given < self._settings.answers:
-                kept = kept.again(request.marker.attempt)
-                await self._kept.record(exchange, kept)
-            else:
-                reason = f"held: answered {kept.given} times, and asked again"
-                await quarantine.report(self._reports, exchange, reason)
-                return None
+                return await self._hand_over(
+                    exchange, names, request, await self._make(exchange, request)
+                )
+        if kept.given >= self._settings.answers:
+            reason = f"held: answered {kept.given} times, and asked again"
+            await quarantine.report(self._reports, exchange, reason)
+            return None
+        kept = kept.again(request.marker.attempt)
+        await self._kept.record(exchange, kept)  # Counted first: a crash must not make it endless.
+        return await self._hand_over(exchange, names, request, kept)
+
+    async def _hand_over(
+        self, exchange: str, names: Names, request: Request, kept: Kept
+    ) -> float | None:
         if await self._was_withdrawn(exchange, request):
             log.info("withdrawn", extra={"exchange": exchange})
             return None
-        return await self._publish(exchange, names, kept)
+        again = await self._publish(exchange, names, kept)
+        # After publishing, since A waits for that. A crash in between costs one more enrichment,
+        # and only if it fell between payload and marker.
+        await self._kept.keep(exchange, kept)
+        return again
 
     async def _was_withdrawn(self, exchange: str, request: Request) -> bool:
         """Whether the request that was answered is not the one that is there now."""
@@ -228,7 +240,7 @@ class Responder(Side):
         return request.payload.entry not in (entry, NO_FILE)
 
     async def _make(self, exchange: str, request: Request) -> Kept:
-        """Make an answer and keep it; one that says why not is an answer too."""
+        """Make an answer; one that says why not is an answer too."""
         began = time.monotonic()
         outcome, problem = request.refusal or (None, None)
         answer = Answer(outcome or Outcome.FAILED, {}, request.marker.pipeline or "")
@@ -252,7 +264,7 @@ class Responder(Side):
         )
         with Spool(self._kept.folder, exchange) as spool:
             spool.write(problem.encode())
-            return await self._keep(exchange, request, answer, spool, began)
+            return self._kept_answer(exchange, request, answer, spool, began)
 
     async def _enriched(self, exchange: str, request: Request, began: float) -> Kept:
         content = request.payload.source
@@ -266,25 +278,22 @@ class Responder(Side):
             )
             if source is content and await self.unenriched.stat(exchange) != request.payload.entry:
                 raise Settling(self._settings.settle)  # It changed between its two readings.
-            return await self._keep(exchange, request, answer, spool, began)
+            return self._kept_answer(exchange, request, answer, spool, began)
 
-    async def _keep(
+    def _kept_answer(
         self, exchange: str, request: Request, answer: Answer, spool: Spool, began: float
     ) -> Kept:
-        digest = await spool.finish()
         marker = ResponseMarker(
             exchange=exchange,
             outcome=answer.outcome,
-            digest=digest,
+            digest=spool.finish(),
             request=request.asked,
             attempt=request.marker.attempt,
             stats=answer.stats | {"seconds": round(time.monotonic() - began, 3)},
             responder={**dict(self._settings.responder), "pipeline": answer.pipeline},
             created=timestamp(time.time()),
         )
-        kept = Kept(marker, given=1, content=spool.content)
-        await self._kept.record(exchange, kept)
-        return kept
+        return Kept(marker, given=1, content=spool.content)
 
     async def _publish(self, exchange: str, names: Names, kept: Kept) -> float | None:
         """Hand the kept answer over; returns 0 to look again at once if it can't be trusted."""

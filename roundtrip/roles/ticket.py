@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from roundtrip.protocol.markers import MAX_BYTES
-from roundtrip.protocol.names import ulid_of
+from roundtrip.protocol.names import is_exchange, ulid_of
 from roundtrip.shares.port import Folder
 
 
@@ -42,6 +42,12 @@ def implied(exchange: str) -> Ticket:
 def file_of(exchange: str) -> str:
     """The name of an exchange's ticket file."""
     return f"{exchange}.json"
+
+
+def exchange_of(file: str) -> str | None:
+    """The exchange whose ticket file this is; None for another file."""
+    exchange = file.removesuffix(".json")
+    return exchange if exchange != file and is_exchange(exchange) else None
 
 
 async def read(tickets: Folder, exchange: str) -> Ticket:

@@ -112,7 +112,7 @@ async def verify(share: Folder, name: ShareName, home: Role, pins: Folder) -> Id
     try:
         pinned = (await pins.read(pin, _LIMIT)).decode()
     except FileNotFoundError:
-        await pins.put(pin, found.id.encode(), durable=True)
+        await pins.replace(pin, found.id.encode())
         return found
     if pinned != found.id:
         raise ShareError(

@@ -90,6 +90,9 @@ class MemoryFolder:
             return Payload(self._entry(name), content)
         return Payload(self._entry(name), None, io.BytesIO(content))
 
+    async def renew(self) -> None:
+        """Nothing to do: a label always leads to its folder."""
+
     async def is_being_written(self, name: str) -> bool | None:
         self._content(name)
         return False

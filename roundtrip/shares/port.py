@@ -122,6 +122,13 @@ class Folder(Protocol):
     async def open(self, name: str) -> Payload:
         """Open a regular file for reading, without ever blocking on a FIFO or a device."""
 
+    async def renew(self) -> None:
+        """Follow the folder's path again, if somebody has put another folder in its place.
+
+        Raises:
+            FileNotFoundError: there is none now.
+        """
+
     async def is_being_written(self, name: str) -> bool | None:
         """Whether a process has the file open for writing; None if that can't be told."""
 

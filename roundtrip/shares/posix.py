@@ -145,6 +145,14 @@ class PosixFolder:
         finally:
             os.close(opened)
 
+    async def renew(self) -> None:
+        if self.is_current():
+            return
+        try:
+            self.open_folder()
+        except ShareError as error:
+            raise FileNotFoundError(errno.ENOENT, str(error), self.label) from error
+
     async def is_being_written(self, name: str) -> bool | None:
         opened, _ = self._open(name)
         try:

@@ -237,7 +237,7 @@ async def test_what_is_in_hand_when_a_share_is_replaced_is_not_written_into_the_
     from roundtrip.shares.posix import PosixFolder
 
     pair = SharePair(Role.REQUESTER, hosts.unenriched, hosts.enriched, durable=False)
-    pins = PosixFolder(hosts.a.state / "pins")
+    pins = PosixFolder(hosts.a.state / "pins-a")
     await pair.verify(pins)
     hosts.unenriched.rename(hosts.unenriched.with_name("aside"))
     hosts.unenriched.mkdir()
