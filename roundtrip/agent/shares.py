@@ -89,6 +89,8 @@ class SharePair:
         """
         try:
             await sweep_parts(self.remote)
+            with closing(self.remote.sub(INTERNAL_FOLDER)) as internal:
+                await sweep_parts(internal)
         except OSError as error:
             raise self._unwritable(error) from error
 
