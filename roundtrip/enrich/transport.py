@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import aiohttp
 import httpx
@@ -49,7 +50,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         with mapped():
             answer = await self._open().request(
                 request.method,
-                URL(str(request.url), encoded=True),
+                _url(str(request.url)),
                 headers=_headers(request),
                 data=_content(request),
                 allow_redirects=False,
@@ -69,6 +70,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+@lru_cache(maxsize=64)  # Many steps call one address again and again.
+def _url(text: str) -> URL:
+    return URL(text, encoded=True)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import NamedTuple
 
 from roundtrip.protocol.names import MARKER_SUFFIX, Namer
@@ -50,6 +51,14 @@ _EMPTY_SETTLE = 1.0  # touch(1) and some FTP servers close a file empty before t
 # For a file that a listing found and that was written lately, where the kernel doesn't tell whether
 # somebody is still writing it.
 _UNSURE_AGE = 10.0
+
+
+def _matcher(globs: Sequence[str]) -> Callable[[str], object]:
+    """One expression for all globs: each name in the outbox is held against it."""
+    return re.compile("|".join(map(translate, globs)) or r"(?!)").match
+
+
+_is_in_flight = _matcher(IN_FLIGHT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,7 @@ class Intake:
         self._clock = clock
         self.by_rename = settings.complete == "moved_to"
         self._by_marker = settings.complete == "done"
+        self._is_unwanted = _matcher(settings.ignore)
         self._seen: dict[tuple[str, str], _Seen] = {}
         self._refused: set[tuple[str, str]] = set()
 
@@ -107,10 +117,7 @@ class Intake:
         return file if file and not self._is_ignored(file) else None
 
     def _is_ignored(self, file: str) -> bool:
-        lower = file.lower()
-        return any(fnmatchcase(lower, glob) for glob in IN_FLIGHT) or any(
-            fnmatchcase(file, glob) for glob in self._settings.ignore
-        )
+        return bool(_is_in_flight(file.lower()) or self._is_unwanted(file))
 
     async def take(
         self, folder: Folder, pipeline: str | None, name: str, *, told: bool = False
@@ -127,7 +134,9 @@ class Intake:
         if self._by_marker and not await self._is_marked(folder, name):
             return Taken()
         try:
-            writing = await folder.is_being_written(name)
+            # An event's word is checked after the move; what a listing found, before it as well, so
+            # that a slow writer's file isn't moved there and back again and again.
+            writing = None if told else await folder.is_being_written(name)
             if (left := self._unsettled(key, entry, sure=told or writing is False)) > 0:
                 return Taken(again=left)
             if writing:
@@ -175,8 +184,7 @@ class Intake:
         if wanted != tickets.implied(exchange):
             await self._desk.tickets.put(tickets.file_of(exchange), wanted.encode(), durable=True)
         await folder.move(name, self._desk.pending, exchange)
-        # Under its new name nobody can open it any more, so this look is the one that counts; the
-        # one before the move spares a slow writer's file the way there and back.
+        # Under its new name nobody can open it any more, so this look is the one that counts.
         if await self._desk.pending.is_being_written(exchange):
             await self._give_back(exchange, folder, name)
             return None

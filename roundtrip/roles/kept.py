@@ -1,8 +1,8 @@
 """What B answered, kept until the exchange is closed, so that the same request is never paid twice.
 
-An answer is two files of B's private `state/kept/`: the payload `N`, then the record `N.done`,
-which is the answer's marker and how often it was given. One without the other is an answer that was
-never finished.
+An answer is a file `N.done` of B's private `state/kept/`: a line with the answer's marker and how
+often it was given, then the payload. A large payload is a file `N` of its own instead, written there
+while it was made. An answer that is not whole is none: it is made again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Kept:
 
     def again(self, attempt: int) -> Kept:
         """The same answer, given once more, to this attempt."""
-        return Kept(replace(self.marker, attempt=attempt), self.given + 1)
+        return replace(self, marker=replace(self.marker, attempt=attempt), given=self.given + 1)
 
 
 class KeptAnswers:
@@ -56,27 +56,24 @@ class KeptAnswers:
         return {found.exchange for name in await self.folder.names() if (found := split(name))}
 
     async def get(self, exchange: str) -> Kept | None:
-        """The kept answer; None if there is none, or just half of one."""
+        """The kept answer; None if there is none, or just a part of one."""
         try:
-            content = await self.folder.read(marker_of(exchange), MAX_BYTES)
-            kept = Kept(ResponseMarker.decode(content, exchange), json.loads(content)["given"])
+            found = await self.folder.read(marker_of(exchange), MAX_BYTES + SMALL)
+            record, is_small, content = found.partition(b"\n")
+            marker = ResponseMarker.decode(record, exchange)
+            given = int(json.loads(record)["given"])
         except (FileNotFoundError, UnusableMarker, KeyError):
             return None
+        if is_small:
+            return Kept(marker, given, content) if len(content) == marker.digest.size else None
         entry = await self.folder.stat(exchange)
-        return kept if entry and entry.size == kept.marker.digest.size else None
+        return Kept(marker, given) if entry and entry.size == marker.digest.size else None
 
     async def keep(self, exchange: str, kept: Kept) -> None:
-        """Keep a new answer: its payload, if that isn't in the folder yet, then its record."""
-        if kept.content is not None:
-            await self.folder.write(exchange, kept.content)
-            await self.record(exchange, kept)
-        elif kept.given == 1:
-            await self.record(exchange, kept)
-
-    async def record(self, exchange: str, kept: Kept) -> None:
-        """Write down that the payload that lies in the folder is a whole answer."""
+        """Write the answer down, or that it was given once more."""
         record = json.loads(kept.marker.encode()) | {"given": kept.given}
-        await self.folder.write(marker_of(exchange), json.dumps(record).encode())
+        content = b"" if kept.content is None else b"\n" + kept.content
+        await self.folder.write(marker_of(exchange), json.dumps(record).encode() + content)
 
     async def forget(self, exchange: str) -> bool:
         """The exchange is over; returns whether an answer to it was kept."""

@@ -217,7 +217,7 @@ class Responder(Side):
             await quarantine.report(self._reports, exchange, reason)
             return None
         kept = kept.again(request.marker.attempt)
-        await self._kept.record(exchange, kept)  # Counted first: a crash must not make it endless.
+        await self._kept.keep(exchange, kept)  # Counted first: a crash must not make it endless.
         return await self._hand_over(exchange, names, request, kept)
 
     async def _hand_over(
@@ -227,9 +227,10 @@ class Responder(Side):
             log.info("withdrawn", extra={"exchange": exchange})
             return None
         again = await self._publish(exchange, names, kept)
-        # After publishing, since A waits for that. A crash in between costs one more enrichment,
-        # and only if it fell between payload and marker.
-        await self._kept.keep(exchange, kept)
+        if kept.given == 1:
+            # After publishing, since A waits for that. A crash in between costs one more
+            # enrichment, and only if it fell between payload and marker.
+            await self._kept.keep(exchange, kept)
         return again
 
     async def _was_withdrawn(self, exchange: str, request: Request) -> bool:

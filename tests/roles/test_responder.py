@@ -307,29 +307,63 @@ def test_a_whole_exchange_of_ours_leaves_nothing_behind() -> None:
     world.check_end()
 
 
+LARGE = ORIGINAL * 100_000
+
+
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda kept: kept.update({NAME: ENRICHED[:-1] + b"?"}),
-        lambda kept: kept.update({NAME: ENRICHED[:3]}),
-        lambda kept: kept.pop(NAME),
-        lambda kept: kept.pop(MARKER),
+        lambda kept: kept.update({MARKER: kept[MARKER][:-1] + b"?"}),
+        lambda kept: kept.update({MARKER: kept[MARKER][:-1]}),
+        lambda kept: kept.update({MARKER: kept[MARKER].partition(b"\n")[0]}),
         lambda kept: kept.update({MARKER: b'{"v": 1'}),
+        lambda kept: kept.pop(MARKER),
     ],
-    ids=["altered payload", "short payload", "no payload", "no record", "half a record"],
+    ids=["altered payload", "short payload", "no payload", "half a record", "nothing"],
 )
 def test_a_kept_answer_that_a_power_cut_tore_is_made_again(
     damage: Callable[[dict[str, bytes]], object],
 ) -> None:
+    damaged_then_asked_again(ORIGINAL, damage)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda kept: kept.update({NAME: kept[NAME][:-1] + b"?"}),
+        lambda kept: kept.update({NAME: kept[NAME][:3]}),
+        lambda kept: kept.pop(NAME),
+        lambda kept: kept.pop(MARKER),
+    ],
+    ids=["altered payload", "short payload", "no payload", "no record"],
+)
+def test_a_large_kept_answer_that_a_power_cut_tore_is_made_again(
+    damage: Callable[[dict[str, bytes]], object],
+) -> None:
+    damaged_then_asked_again(LARGE, damage)
+
+
+def damaged_then_asked_again(content: bytes, damage: Callable[[dict[str, bytes]], object]) -> None:
     world = World()
-    shell_request(world)
+    shell_request(world, content)
     answer(world)
     steal_answer(world)
     damage(world.files("b/kept"))
     world.start("b")
     answer(world)
-    assert world.files("enriched")[NAME] == ENRICHED
+    assert world.files("enriched")[NAME] == content.upper()
     assert world.enriched[NAME] == 2
+
+
+def test_a_large_answer_is_given_again_from_what_was_kept() -> None:
+    world = World()
+    shell_request(world, LARGE)
+    answer(world)
+    steal_answer(world)
+    world.start("b")
+    answer(world)
+    assert world.files("enriched")[NAME] == LARGE.upper()
+    assert world.enriched[NAME] == 1
 
 
 def test_a_broken_state_is_left_alone_until_the_grace_period_is_over() -> None:
