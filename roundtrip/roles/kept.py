@@ -1,7 +1,7 @@
 """What B answered, kept until the exchange is closed, so that the same request is never paid twice.
 
 An answer is a file `N.done` of B's private `state/kept/`: a line with the answer's marker and how
-often it was given, then the payload. A large payload is a file `N` of its own instead, written there
+often it was given, then the payload. A large payload is a file `N` of its own, written there
 while it was made. An answer that is not whole is none: it is made again.
 """
 
