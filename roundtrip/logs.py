@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 from contextlib import nullcontext
 from typing import Any, TextIO
@@ -66,8 +67,17 @@ class LoopHandler(logging.Handler):
         with self.lock or nullcontext():
             records, self._waiting = self._waiting, []
             if records:
-                self._stream.write("".join(self.format(record) + "\n" for record in records))
-                self._stream.flush()
+                self._write("".join(self.format(record) + "\n" for record in records))
+
+    def _write(self, lines: str) -> None:
+        try:
+            self._stream.write(lines)
+            self._stream.flush()
+        except BrokenPipeError:
+            # Whoever read the log has gone. The work is worth more: go on without a log.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+        except OSError:
+            pass  # A full disk, say. What could not be written is tried again with the next lines.
 
 
 def configure(level: str) -> None:
