@@ -18,6 +18,7 @@ from roundtrip.protocol.states import Role
 from roundtrip.roles.intake import Intake, OutboxSettings
 from roundtrip.roles.requester import Requester, RequesterSettings
 from roundtrip.roles.responder import Answer, Enrich, Responder, ResponderSettings
+from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.watch import WatchSettings
@@ -79,8 +80,8 @@ def _employ_requester(
     how = settings.outbox
     intake = Intake(desk, OutboxSettings(how.complete, how.settle, how.ignore), Namer())
 
-    async def adopt(exchange: str) -> None:
-        requester.adopt(exchange)
+    async def adopt(exchange: str, ticket: Ticket | None) -> None:
+        requester.adopt(exchange, ticket)
         await agent.look_now(exchange)
 
     outbox = Outbox(PosixFolder(places.outbox), PosixFolder(places.submit), desk, intake, adopt)

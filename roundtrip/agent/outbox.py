@@ -12,6 +12,7 @@ from roundtrip.errors import ShareError
 from roundtrip.protocol.names import is_exchange, is_internal
 from roundtrip.roles.desk import Desk
 from roundtrip.roles.intake import Intake
+from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.port import Kind as Thing
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.watch import Event, Kind, Watch
@@ -38,7 +39,7 @@ class Outbox:
         submit: PosixFolder,
         desk: Desk,
         intake: Intake,
-        adopt: Callable[[str], Awaitable[None]],
+        adopt: Callable[[str, Ticket | None], Awaitable[None]],
     ) -> None:
         self._folders = {OUTBOX: outbox, SUBMIT: submit}
         self._desk = desk
@@ -113,7 +114,7 @@ class Outbox:
         if taken.again is None:
             self._told.discard(key)
         if taken.exchange is not None:
-            await self._adopt(taken.exchange)
+            await self._adopt(taken.exchange, taken.ticket)
         return taken.again
 
     async def _take_submitted(self, exchange: str) -> None:
@@ -122,7 +123,7 @@ class Outbox:
         except FileNotFoundError:
             return  # Taken already: events are hints.
         log.info("taken", extra={"exchange": exchange, "file": f"{SUBMIT}/{exchange}"})
-        await self._adopt(exchange)
+        await self._adopt(exchange, None)
 
     async def _scan(self, folder: str) -> None:
         if not self._is_open(folder):

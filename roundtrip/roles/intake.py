@@ -79,6 +79,7 @@ class Taken(NamedTuple):
 
     exchange: str | None = None
     again: float | None = None
+    ticket: Ticket | None = None
 
 
 class _Seen(NamedTuple):
@@ -141,15 +142,15 @@ class Intake:
                 return Taken(again=left)
             if writing:
                 return Taken(again=_BUSY_DELAY)
-            exchange = await self._admit(folder, pipeline, name)
+            taken = await self._admit(folder, pipeline, name)
         except FileNotFoundError:
             self._seen.pop(key, None)
             return Taken()  # Its producer took it back.
         self._seen.pop(key, None)
-        if exchange is None:
-            return Taken(again=_BUSY_DELAY)
-        log.info("taken", extra={"exchange": exchange, "file": name, "size": entry.size})
-        return Taken(exchange)
+        if taken.exchange is not None:
+            fields = {"exchange": taken.exchange, "file": name, "size": entry.size}
+            log.info("taken", extra=fields)
+        return taken
 
     async def _is_marked(self, folder: Folder, name: str) -> bool:
         marker = name + MARKER_SUFFIX
@@ -178,7 +179,7 @@ class Intake:
             seen = self._seen[key] = _Seen(entry, self._clock())
         return seen.since + settle - self._clock()
 
-    async def _admit(self, folder: Folder, pipeline: str | None, name: str) -> str | None:
+    async def _admit(self, folder: Folder, pipeline: str | None, name: str) -> Taken:
         exchange = self._namer(name)
         wanted = Ticket(name, pipeline)
         if wanted != tickets.implied(exchange):
@@ -187,10 +188,10 @@ class Intake:
         # Under its new name nobody can open it any more, so this look is the one that counts.
         if await self._desk.pending.is_being_written(exchange):
             await self._give_back(exchange, folder, name)
-            return None
+            return Taken(again=_BUSY_DELAY)
         if self._by_marker:
             await folder.remove(name + MARKER_SUFFIX)
-        return exchange
+        return Taken(exchange, ticket=wanted)
 
     async def _give_back(self, exchange: str, folder: Folder, name: str) -> None:
         """Somebody opened the file for writing while it was being taken."""

@@ -90,6 +90,7 @@ class Requester(Side):
         self.pending: set[str] = set()
         self.delivered = 0
         self._fresh: set[str] = set()
+        self._tickets: dict[str, Ticket] = {}
         self._closing: set[str] = set()
         self._unfinished: set[str] = set()
         self._sent: dict[str, _Sent] = {}
@@ -128,10 +129,19 @@ class Requester(Side):
             return exchange if exchange in self.pending else None
         return exchange if is_marker or self.is_broken(exchange) else None
 
-    def adopt(self, exchange: str) -> None:
-        """A new exchange lies in pending/; its name is fresh, so nothing of it is on the shares."""
+    def adopt(self, exchange: str, ticket: Ticket | None = None) -> None:
+        """A new exchange lies in pending/; its name is fresh, so nothing of it is on the shares.
+
+        `ticket` spares reading its file, where the caller knows it.
+        """
         self.pending.add(exchange)
         self._fresh.add(exchange)
+        if ticket is not None:
+            self._tickets[exchange] = ticket
+
+    async def _ticket(self, exchange: str) -> Ticket:
+        known = self._tickets.get(exchange)
+        return known or await tickets.read(self._desk.tickets, exchange)
 
     def figures(self) -> dict[str, int]:
         """What the life sign says of the work in hand."""
@@ -184,7 +194,7 @@ class Requester(Side):
             await self.unenriched.remove(exchange)
             log.info("still growing", extra={"exchange": exchange})
             return Step.WAIT
-        ticket = await tickets.read(self._desk.tickets, exchange)
+        ticket = await self._ticket(exchange)
         marker = self._marker(exchange, ticket, digest)
         await self.unenriched.put(marker_of(exchange), marker.encode())
         self._sent[exchange] = _Sent(digest, original)
@@ -263,7 +273,7 @@ class Requester(Side):
         """Give this attempt up; the request goes, and once B has swept it is published again."""
         self._doubted.pop(exchange, None)
         self._sent.pop(exchange, None)
-        ticket = await tickets.read(self._desk.tickets, exchange)
+        ticket = await self._ticket(exchange)
         log.warning(
             "answer refused",
             extra={"exchange": exchange, "reason": reason, "attempt": ticket.attempt},
@@ -273,6 +283,7 @@ class Requester(Side):
             return Step.COLLECT
         again = replace(ticket, attempt=ticket.attempt + 1)
         await self._desk.tickets.replace(tickets.file_of(exchange), again.encode())
+        self._tickets[exchange] = again
         # Dropped here, not by the table: A still wants the exchange, just not this answer.
         await self.drop(exchange, Step.DROP_MARKER)
         return Step.DROP_MARKER
@@ -307,7 +318,7 @@ class Requester(Side):
             copy, outcome = await self._copy_left(exchange)
         if copy is None:
             return
-        ticket = await tickets.read(self._desk.tickets, exchange)
+        ticket = await self._ticket(exchange)
         if copy == exchange:
             target, names = self._desk.inbox, free_names(ticket.original_name, exchange)
         else:
@@ -356,6 +367,7 @@ class Requester(Side):
 
     async def _archive(self, exchange: str) -> None:
         """The last line: nothing is on the shares any more but what B sweeps."""
+        self._tickets.pop(exchange, None)
         await self._desk.tickets.remove(tickets.file_of(exchange))
         try:
             if self._desk.archive is not None:
