@@ -439,7 +439,7 @@ async def test_a_large_payload_leaves_the_loop_to_others(
             late.append(loop.time() - before)
 
     watcher = asyncio.create_task(watch())
-    await engine.run(one_step("/x"), "a.jsonl", numbered(50_000))
+    await engine.run(one_step("/x"), "a.jsonl", numbered(200_000))
     watcher.cancel()
     assert len(api.seen) == 1
     assert len(late) > 20
