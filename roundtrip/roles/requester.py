@@ -155,6 +155,7 @@ class Requester(Side):
             if exchange not in self.pending or await self._desk.pending.stat(exchange):
                 raise  # Something else is missing.
             self.pending.discard(exchange)  # Somebody took the original away: not wanted any more.
+            self._tickets.pop(exchange, None)
             return 0.0
 
     async def _look(self, exchange: str) -> float | None:

@@ -13,6 +13,7 @@ from roundtrip.protocol.names import Namer, marker_of
 from roundtrip.protocol.problem import Problem
 from roundtrip.roles.requester import Requester
 from roundtrip.roles.responder import Answer
+from roundtrip.roles.ticket import Ticket
 from tests.roles.driver import snapshot, to_rest
 from tests.roles.world import ENRICHED, EXCHANGE, ORIGINAL, World
 
@@ -270,3 +271,15 @@ def test_an_original_taken_away_by_hand_withdraws_the_request() -> None:
     del world.files("a/pending")[EXCHANGE]
     to_rest(world)
     assert world.files("a/inbox") == {} == world.left()
+
+
+def test_an_adopted_original_taken_away_by_hand_leaves_nothing_in_memory() -> None:
+    world = World()
+    world.start("a")
+    requester = world.roles["a"]
+    assert isinstance(requester, Requester)
+    requester.adopt(EXCHANGE, Ticket("orders.csv"))
+    assert asyncio.run(requester.look(EXCHANGE)) == 0.0
+    assert asyncio.run(requester.look(EXCHANGE)) is None
+    assert requester.pending == set() == requester._fresh
+    assert requester._tickets == {}
