@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from roundtrip import __version__
@@ -13,18 +14,23 @@ from roundtrip.agent.shares import SharePair
 from roundtrip.config import Settings
 from roundtrip.places import Places
 from roundtrip.protocol.markers import Outcome, RequestMarker
-from roundtrip.protocol.names import Namer
+from roundtrip.protocol.names import INTERNAL_FOLDER, Namer
 from roundtrip.protocol.states import Role
+from roundtrip.roles.enrichment import Answer, sums
 from roundtrip.roles.intake import Intake, OutboxSettings
 from roundtrip.roles.requester import Requester, RequesterSettings
-from roundtrip.roles.responder import Answer, Enrich, Responder, ResponderSettings
+from roundtrip.roles.responder import Responder, ResponderSettings
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.watch import WatchSettings
 
 if TYPE_CHECKING:
+    from prometheus_client import Metric
+
     from roundtrip.enrich import Enricher
+    from roundtrip.enrich.limits import Figures as HostFigures
+    from roundtrip.enrich.results import Progress
 
 
 def build_agent(settings: Settings) -> Agent:
@@ -52,9 +58,27 @@ def build_agent(settings: Settings) -> Agent:
     )
     if places.role is Role.REQUESTER:
         _employ_requester(agent, settings, places, shares, durable=durable)
+        hosts = None
     else:
-        _employ_responder(agent, settings, places, shares, durable=durable)
+        hosts = _employ_responder(agent, settings, places, shares, durable=durable).figures
+    if settings.metrics_listen is not None:
+        _export(agent, settings.metrics_listen, places, hosts)
     return agent
+
+
+def _export(
+    agent: Agent, listen: str, places: Places, hosts: Callable[[], list[HostFigures]] | None
+) -> None:
+    from roundtrip.exporter import Exporter  # Nobody else pays for a web server.
+    from roundtrip.metrics import agent_metrics, host_metrics
+
+    def source(peer_age: float | None) -> Iterator[Metric]:
+        yield from agent_metrics(agent.figures(), __version__, peer_age)
+        if hosts is not None:
+            yield from host_metrics(hosts(), time.time())
+
+    peer = Role.RESPONDER if places.role is Role.REQUESTER else Role.REQUESTER
+    agent.export(Exporter(listen, source, places.home / INTERNAL_FOLDER, peer.value))
 
 
 def _whoami() -> tuple[tuple[str, str], ...]:
@@ -90,16 +114,23 @@ def _employ_requester(
 
 def _employ_responder(
     agent: Agent, settings: Settings, places: Places, shares: SharePair, *, durable: bool
-) -> None:
+) -> Enricher:
     from roundtrip.enrich import Enricher  # Only role b pays for an HTTP client.
+    from roundtrip.enrich.store.sqlite import SqliteStore
 
-    enricher = Enricher(settings.pipelines)
+    store = SqliteStore(places.ledger, max_bytes=settings.cache_size)
+    enricher = Enricher(settings.pipelines, hosts=settings.hosts, store=store)
+
+    async def begin() -> None:
+        await enricher.open()
+        store.watch_wishes(places.wishes)
+
     responder = Responder(
         shares.unenriched,
         shares.enriched,
         PosixFolder(places.kept, durable=durable),
         PosixFolder(places.quarantine),
-        _enrichment(enricher),
+        _Enrichment(enricher),
         ResponderSettings(
             settle=settings.timing.settle,
             grace=settings.timing.grace,
@@ -111,26 +142,34 @@ def _employ_responder(
         ),
         wake=agent.wake,
     )
-    agent.employ(responder, close=enricher.aclose)
+    agent.employ(responder, begin=begin, close=enricher.aclose)
+    return enricher
 
 
-def _enrichment(enricher: Enricher) -> Enrich:
+class _Enrichment:
     """The responder's port to enrichment, served by the configured pipelines."""
 
-    async def enrich(
-        request: RequestMarker, source: BinaryIO, sink: BinaryIO, cancelled: Callable[[], bool]
-    ) -> Answer:
-        pipeline = enricher.choose(request.original_name, request.pipeline)
-        result = await enricher.run(
-            pipeline, request.original_name, source, sink, cancelled=cancelled
-        )
-        stats: dict[str, float] = {
-            "records": result.stats.records,
-            "ok": result.stats.ok,
-            "failed": result.stats.failed,
-            "calls": result.stats.calls,
-            "cached": result.stats.cached,
-        }
-        return Answer(Outcome(result.outcome), stats, pipeline.name)
+    def __init__(self, enricher: Enricher) -> None:
+        self._enricher = enricher
+        self.forget = enricher.forget
+        self.open_scopes = enricher.open_scopes
 
-    return enrich
+    async def __call__(
+        self,
+        request: RequestMarker,
+        source: BinaryIO,
+        sink: BinaryIO,
+        cancelled: Callable[[], bool],
+        report: Callable[[Progress], None],
+    ) -> Answer:
+        pipeline = self._enricher.choose(request.original_name, request.pipeline)
+        result = await self._enricher.run(
+            pipeline,
+            request.original_name,
+            source,
+            sink,
+            exchange=request.exchange,
+            cancelled=cancelled,
+            report=report,
+        )
+        return Answer(Outcome(result.outcome), sums(result.stats), pipeline.name)

@@ -23,11 +23,13 @@ from roundtrip.places import Places
 from roundtrip.protocol.markers import MAX_BYTES, Outcome
 from roundtrip.protocol.names import Namer, check_exchange, marker_of
 from roundtrip.protocol.problem import Problem
+from roundtrip.protocol.progress import ProgressNote
 from roundtrip.protocol.states import Names, State, state_of
 from roundtrip.roles import ticket as tickets
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.posix import PosixFolder
+from roundtrip.teller import ProgressTeller
 from roundtrip.watch import Event, Kind, Watch, WatchSettings
 
 _LOOK_ANYWAY = 5.0
@@ -140,26 +142,31 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         on_state: Callable[[str], None] | None = None,
+        on_progress: Callable[[ProgressNote], None] | None = None,
     ) -> Result:
         """Wait for the answer to an exchange that was submitted here.
 
         `on_state` is told of each new stage: submitted, pending, then the protocol's states.
+        `on_progress` is told how far B is, once a second at most, and never within the first.
 
         Raises:
             StillWaiting: `timeout` seconds have passed.
         """
         check_exchange(exchange)
         woken = asyncio.Event()
+        progress = on_progress and ProgressTeller(exchange, self.places.enriched, on_progress)
 
         def deliver(events: list[Event]) -> None:
             if any(event.name.startswith(exchange) or not event.name for event in events):
+                woken.set()
+            if progress is not None and progress.notice(events):
                 woken.set()
 
         watch = Watch(deliver, WatchSettings())
         try:
             self._watch(watch)
             async with asyncio.timeout(timeout):
-                return await self._wait(exchange, woken, on_state)
+                return await self._wait(exchange, woken, on_state, progress)
         except TimeoutError:
             raise StillWaiting(
                 f"{exchange}: no answer yet after {timeout:g} s; nothing is lost, it is still "
@@ -175,7 +182,11 @@ class AsyncClient:
         watch.add("enriched", self.places.enriched, kinds)
 
     async def _wait(
-        self, exchange: str, woken: asyncio.Event, on_state: Callable[[str], None] | None
+        self,
+        exchange: str,
+        woken: asyncio.Event,
+        on_state: Callable[[str], None] | None,
+        progress: ProgressTeller | None,
     ) -> Result:
         while True:
             woken.clear()
@@ -183,8 +194,9 @@ class AsyncClient:
                 return result
             if on_state is not None:
                 on_state(await self.stage(exchange))
+            pause = _LOOK_ANYWAY if progress is None else await progress.tell(_LOOK_ANYWAY)
             try:
-                await asyncio.wait_for(woken.wait(), _LOOK_ANYWAY)
+                await asyncio.wait_for(woken.wait(), pause)
             except TimeoutError:
                 continue
 

@@ -24,6 +24,8 @@ class ExitCode(IntEnum):
     """Time ran out while the exchange was still under way; nothing is lost."""
     INPUT = 7
     """The input can't be sent: missing, not a regular file, unreadable."""
+    TEST = 8
+    """A test of a pipeline failed; what differs was printed."""
     INTERNAL = 70
     """A defect in roundtrip itself (EX_SOFTWARE of sysexits.h); the log has the details."""
     INTERRUPTED = 130

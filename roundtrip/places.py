@@ -29,6 +29,8 @@ class Places:
         self.collected, self.closing = state / "collected", state / "closing"
         self.tickets, self.outcomes = state / "tickets", state / "outcomes"
         self.kept = state / "kept"
+        self.ledger = state / "ledger.sqlite"
+        self.wishes = state / "cache-purge"  # what `cache purge` asks the agent for
         self.quarantine = settings.quarantine
 
     @property
@@ -48,6 +50,8 @@ class Places:
     def make(self) -> list[Path]:
         """Make the missing folders; returns those it made.
 
+        Role b's are its user's alone: they hold what APIs answered, whatever the umask.
+
         Raises:
             ShareError: one can't be made.
         """
@@ -56,11 +60,15 @@ class Places:
             if path.is_dir():
                 continue
             try:
-                path.mkdir(parents=True, exist_ok=True)
+                path.mkdir(self._mode, parents=True, exist_ok=True)
             except OSError as error:
                 raise ShareError(f"{path}: can't make this folder: {error.strerror}") from error
             made.append(path)
         return made
+
+    @property
+    def _mode(self) -> int:
+        return 0o700 if self.role is Role.RESPONDER else 0o777
 
     def check(self) -> None:
         """Raise ShareError where an own folder is missing, or a rename between two can't work."""

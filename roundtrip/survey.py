@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -12,18 +11,25 @@ from typing import Any, TypedDict
 
 from roundtrip.config import Settings
 from roundtrip.errors import ShareError
+from roundtrip.pace import Pace
 from roundtrip.places import Places
 from roundtrip.protocol.names import INTERNAL_FOLDER, created_of
 from roundtrip.protocol.states import Role, State, state_of
-from roundtrip.roles.side import survey
+from roundtrip.roles.progress import newest_notes
+from roundtrip.roles.side import Survey, survey
 from roundtrip.shares.heartbeat import Heartbeat, last_beat
 from roundtrip.shares.identity import identify
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.posix import PosixFolder
 
+_OPEN = frozenset({State.REQUESTED, State.ANSWERING})
+
 
 class Report(TypedDict):
-    """A snapshot; ages are in seconds, rates in exchanges a minute, by role."""
+    """A snapshot; ages are in seconds, rates in exchanges a minute, by role.
+
+    `progress` has what progress files say, and `rate` (records a second) and `left` (seconds).
+    """
 
     role: str
     root: str
@@ -34,14 +40,16 @@ class Report(TypedDict):
     rates: dict[str, float]
     peer: dict[str, Any] | None
     shares: dict[str, dict[str, Any]]
+    progress: list[dict[str, Any]]
 
 
 class Surveyor:
-    """Makes reports from one agent's folders."""
+    """Makes reports from one agent's folders; the second knows more of the pace than the first."""
 
     def __init__(self, settings: Settings) -> None:
         self._places = Places(settings)
         self._settings = settings
+        self._paces: dict[str, Pace] = {}
 
     async def report(self) -> Report:
         """Look at everything once."""
@@ -50,7 +58,7 @@ class Surveyor:
             "unenriched": await self._share(places.unenriched, "unenriched"),
             "enriched": await self._share(places.enriched, "enriched"),
         }
-        states, oldest = await self._states(shares)
+        states, oldest, progress = await self._exchanges(shares)
         mine, peer = await self._heartbeats()
         return Report(
             role=places.role.value,
@@ -62,6 +70,7 @@ class Surveyor:
             rates=_rates(mine, peer),
             peer=peer and {"role": _other(places.role).value, **peer.fields, "age": _age(peer)},
             shares=shares,
+            progress=progress,
         )
 
     async def _share(self, path: Path, name: str) -> dict[str, Any]:
@@ -80,23 +89,33 @@ class Surveyor:
                 found["health"] = f"another share than before ({pin.read_text()})"
         return found
 
-    async def _states(
+    async def _exchanges(
         self, shares: dict[str, dict[str, Any]]
-    ) -> tuple[dict[str, int], dict[str, Any] | None]:
+    ) -> tuple[dict[str, int], dict[str, Any] | None, list[dict[str, Any]]]:
         counts = dict.fromkeys((state.value for state in State if state is not State.ABSENT), 0)
         if any(share["id"] is None for share in shares.values()):
-            return counts, None
+            return counts, None, []
         with (
             closing(PosixFolder(self._places.unenriched)) as unenriched,
             closing(PosixFolder(self._places.enriched)) as enriched,
         ):
-            exchanges, _ = await survey(unenriched, enriched)
-        counts |= Counter(state_of(names).value for names in exchanges.values())
+            found = await survey(unenriched, enriched)
+            progress = await self._progress(enriched, found)
+        counts |= found.states()
+        exchanges = found.exchanges
         dated = [(created, name) for name in exchanges if (created := created_of(name))]
         if not dated:
-            return counts, None
+            return counts, None, progress
         created, name = min(dated)
-        return counts, {"exchange": name, "age": round(time.time() - created, 1)}
+        oldest = {"exchange": name, "age": round(time.time() - created, 1)}
+        return counts, oldest, progress
+
+    async def _progress(self, enriched: PosixFolder, found: Survey) -> list[dict[str, Any]]:
+        """What the progress files of exchanges without an answer say, oldest exchange first."""
+        open_ = {name for name, names in found.exchanges.items() if state_of(names) in _OPEN}
+        notes = await newest_notes(enriched, found.progress, open_)
+        self._paces = {exchange: self._paces.get(exchange) or Pace() for exchange in notes}
+        return [self._paces[exchange].told(notes[exchange]) for exchange in sorted(notes)]
 
     def _folders(self) -> dict[str, int]:
         places = self._places

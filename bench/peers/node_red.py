@@ -48,19 +48,20 @@ class NodeRed(Peer):
         done = "msg.filename = msg.input; return msg;"
         return [
             {"id": "tab", "type": "tab", "label": "bench"},
-            _node("watch", "watch", ["new"], files=str(self.input), recursive=""),
-            _node("new", "function", ["read"], func=created, outputs=1, libs=[]),
-            _node("read", "file in", ["call"], filename="filename", filenameType="msg", format=""),
-            _node("call", "http request", ["name"], method="POST", ret="bin", url=self.api,
+            node("watch", "watch", ["new"], files=str(self.input), recursive=""),
+            node("new", "function", ["read"], func=created, outputs=1, libs=[]),
+            node("read", "file in", ["call"], filename="filename", filenameType="msg", format=""),
+            node("call", "http request", ["name"], method="POST", ret="bin", url=self.api,
                   persist=True, paytoqs="ignore"),
-            _node("name", "function", ["write"], func=named, outputs=1, libs=[]),
-            _node("write", "file", ["done"], filename="filename", filenameType="msg",
+            node("name", "function", ["write"], func=named, outputs=1, libs=[]),
+            node("write", "file", ["done"], filename="filename", filenameType="msg",
                   appendNewline=False, overwriteFile="true", createDir=False),
-            _node("done", "function", ["drop"], func=done, outputs=1, libs=[]),
-            _node("drop", "file", [], filename="filename", filenameType="msg",
+            node("done", "function", ["drop"], func=done, outputs=1, libs=[]),
+            node("drop", "file", [], filename="filename", filenameType="msg",
                   overwriteFile="delete"),
         ]  # fmt: skip
 
 
-def _node(name: str, kind: str, wires: list[str], **more: Any) -> dict[str, Any]:
+def node(name: str, kind: str, wires: list[str], **more: Any) -> dict[str, Any]:
+    """One node of a flow; all its outputs are one."""
     return {"id": name, "type": kind, "z": "tab", "x": 0, "y": 0, "wires": [wires], **more}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from roundtrip.agent.figures import Exporter, Figures
 from roundtrip.agent.outbox import Outbox
 from roundtrip.agent.schedule import Schedule
 from roundtrip.agent.shares import SharePair
@@ -67,23 +68,53 @@ class Agent:
         self._outbox: Outbox | None = None
         self._schedule: Schedule
         self._watch: Watch
+        self._prepare: Callable[[], Awaitable[None]] | None = None
         self._close: Callable[[], Awaitable[None]] | None = None
         self._stopping = asyncio.Event()
         self._trouble = asyncio.Event()  # A look failed, or events may have been lost.
         self._lost_track = False
-        self._last_scan = 0.0
+        self._last_scan = time.monotonic()
         self._namer = Namer()
         self._started = timestamp(time.time())
         self._last_count = (time.monotonic(), 0)
+        self._exporter: Exporter | None = None
+        self._listings = 0
+        self._last_beat = time.monotonic()
+        self._shares_lost = 0
+        self._shares_ok = True
+
+    def export(self, exporter: Exporter) -> None:
+        """Show figures while the agent serves; not in a run with `once`, which is soon over."""
+        self._exporter = exporter
+
+    def figures(self) -> Figures:
+        """How it goes; while the agent runs."""
+        now = time.monotonic()
+        outbox = [] if self._outbox is None else [self._outbox.schedule]
+        return Figures(
+            side=self._side,
+            schedules=[self._schedule, *outbox],
+            backends=self._watch.backends(),
+            listings=self._listings,
+            listing_age=now - self._last_scan,
+            beat_age=now - self._last_beat,
+            shares_lost=self._shares_lost,
+            shares_ok=self._shares_ok,
+        )
 
     def employ(
         self,
         side: Requester | Responder,
         outbox: Outbox | None = None,
+        begin: Callable[[], Awaitable[None]] | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Give the agent its role; `close` gives back what the role holds, once it has stopped."""
+        """Give the agent its role.
+
+        `begin` gets what the role needs, once the agent's locks are held; `close` gives it back.
+        """
         self._side = side
+        self._prepare = begin
         self._outbox = outbox
         self._close = close
         # The responder counts what it enriches itself; the others must find room beside that.
@@ -113,11 +144,19 @@ class Agent:
         for lock in self._locks:
             lock.acquire()
         watch = self._watch = Watch(self._notice, self._watching)
+        exporter = None if once else self._exporter
         try:
+            if self._prepare is not None:
+                await self._prepare()
+            if exporter is not None:
+                exporter.start()
             await self._begin(watch)
             await (self._finish_what_is_there() if once else self._serve())
         finally:
             log.info("stopping")
+            self._side.stop()
+            if exporter is not None:
+                exporter.stop()
             watch.close()
             if self._outbox is not None:
                 await self._outbox.schedule.stop(self._settings.stop_timeout)
@@ -195,6 +234,8 @@ class Agent:
     async def _recover(self) -> None:
         """A share has gone or another is in its place: touch nothing until it is back."""
         self._schedule.pause()
+        self._shares_ok = False
+        self._shares_lost += 1
         log.error("share lost; waiting for it")
         while not self._stopping.is_set():
             try:
@@ -204,12 +245,14 @@ class Agent:
                 await _wait_for(self._stopping, _SHARE_RETRY)
             else:
                 log.info("share back")
+                self._shares_ok = True
                 self._schedule.resume()
                 return
 
     async def _rescan(self) -> None:
         self._lost_track = False
         self._last_scan = time.monotonic()
+        self._listings += 1
         for name in await self._side.rescan():
             self.wake(name)
         if self._outbox is not None:
@@ -235,6 +278,7 @@ class Agent:
                 **figures,
             },
         )
+        self._last_beat = time.monotonic()
 
 
 async def _wait_for(event: asyncio.Event, seconds: float) -> None:

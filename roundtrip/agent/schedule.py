@@ -39,6 +39,8 @@ class Schedule:
         self._again: set[str] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, int] = {}
+        self.held = 0  # looks that failed because of the world outside
+        self.defects = 0  # looks that failed because of us
         self._paused = False
         self._idle: asyncio.Future[None] | None = None
 
@@ -102,10 +104,12 @@ class Schedule:
             self._failures.pop(name, None)
         except OSError as error:
             again = self._pause_after(name)
+            self.held += 1
             log.warning("held", extra={"exchange": name, "error": str(error), "again": again})
             self._on_error(error)
         except Exception:
             again = self._pause_after(name)
+            self.defects += 1
             log.exception("defect", extra={"exchange": name})
         finally:
             self._begun.discard(name)
@@ -125,6 +129,16 @@ class Schedule:
         self._start_more()
         if self._idle and not self.is_busy() and not self._idle.done():
             self._idle.set_result(None)
+
+    @property
+    def running(self) -> int:
+        """How many names are being looked at."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many names wait for their turn, or for a time."""
+        return len(self._ready) + len(self._timers)
 
     def is_busy(self, horizon: float = 0.0) -> bool:
         """Whether anything runs, waits, or is due to be looked at within `horizon` seconds."""

@@ -91,7 +91,9 @@ async def _await(
 
     show = view.add(file)
     try:
-        result = await client.wait(exchange, timeout=args.timeout, on_state=show)
+        result = await client.wait(
+            exchange, timeout=args.timeout, on_state=show, on_progress=view.progress(file)
+        )
     except StillWaiting as error:
         view.finish(file, "still under way")
         print(f"roundtrip: {error}", file=sys.stderr)

@@ -71,5 +71,5 @@ def _show_live(surveyor: object, interval: float) -> None:
     assert isinstance(surveyor, Surveyor)
     with Live(auto_refresh=False) as live:
         while True:
-            live.update(render(asyncio.run(surveyor.report())), refresh=True)
+            live.update(render(asyncio.run(surveyor.report()), bars=True), refresh=True)
             time.sleep(interval)

@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from roundtrip.cli.words import progress_words
 from roundtrip.survey import Report
 
+_BAR = 24  # columns
 
-def render(report: Report) -> RenderableType:
-    """The report as a few short tables."""
-    return Group(_agents(report), _shares(report), _states(report))
+
+def render(report: Report, *, bars: bool = False) -> RenderableType:
+    """The report as a few short tables; `bars` where they can move."""
+    parts: list[RenderableType] = [_agents(report), _shares(report), _states(report)]
+    if report["progress"]:
+        parts.append(_progress(report, bars=bars))
+    return Group(*parts)
 
 
 def _agents(report: Report) -> Table:
@@ -49,6 +56,14 @@ def _states(report: Report) -> Table:
         table.add_row(f"role {role}, a minute", str(rate))
     if oldest := report["oldest"]:
         table.add_row("oldest", Text(f"{oldest['exchange']} ({oldest['age']} s)"))
+    return table
+
+
+def _progress(report: Report, *, bars: bool) -> Table:
+    table = _table("under way", *([""] if bars else []), "how far")
+    for item in report["progress"]:
+        bar = [ProgressBar(total=1.0, completed=item["done"], width=_BAR)] if bars else []
+        table.add_row(Text(item["exchange"]), *bar, Text(progress_words(item)))
     return table
 
 

@@ -6,21 +6,28 @@ pydantic takes 130 ms to import, so nothing here imports it before a file is loa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from roundtrip.config.settings import Settings
 
 __all__ = ["Settings", "load", "schema"]
 
 
-def load(path: Path | None = None, role: str | None = None) -> Settings:
+def load(
+    path: Path | None = None,
+    role: str | None = None,
+    *,
+    secrets: Literal["filled", "named"] = "filled",
+) -> Settings:
     """Return the settings of `path`, else of $ROUNDTRIP_CONFIG, else of the usual files.
 
-    `role` ("a" or "b") overrides the file's. Raises ConfigError with one line for each error.
+    `role` ("a" or "b") overrides the file's. With `secrets="named"`, none is looked up: what would
+    be sent has stand-ins, which `roundtrip.config.named.written` makes `${NAME}` again.
+    Raises ConfigError with one line for each error.
     """
     from roundtrip.config import loading
 
-    return loading.load(path, role)
+    return loading.load(path, role, named=secrets == "named")
 
 
 def schema() -> dict[str, Any]:

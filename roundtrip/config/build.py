@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
-from roundtrip.config.document import Path as Keys
+from roundtrip.config.build_steps import host, pipeline
 from roundtrip.config.document import Problem
-from roundtrip.config.models import FileModel, HttpModel, PipelineModel, StepModel
-from roundtrip.config.secrets import Secrets
+from roundtrip.config.filling import Filling
+from roundtrip.config.models import FileModel
 from roundtrip.config.settings import (
     LimitsSettings,
     OutboxSettings,
@@ -18,25 +17,18 @@ from roundtrip.config.settings import (
     SharesSettings,
     TimingSettings,
 )
-from roundtrip.config.texts import check_origin
-from roundtrip.enrich.settings import HttpStep, Pipeline, Retry
 
 
-class Builder:
+class Builder(Filling):
     """Builds the Settings of one file for one role; what it finds wrong gathers in `problems`."""
 
-    def __init__(self, model: FileModel, file: Path, role: str) -> None:
+    def __init__(self, model: FileModel, file: Path, role: str, *, named: bool = False) -> None:
+        """With `named`, secrets are not looked up: stand-ins for their names are filled in."""
+        super().__init__(file.parent, model.root, role)
         self.model = model
-        self.file = file
-        self.role = role
-        self.problems: list[Problem] = []
-        self.root = file.parent
-        if model.root is not None:
-            self.root = self.path(("root",), model.root)
-        self.secrets = Secrets(
-            {name: self.path(("secrets", name), text) for name, text in model.secrets.items()},
-            os.environ,
-        )
+        self.file_name = file
+        if not named:
+            self.look_up(model.secrets)
 
     def settings(self) -> Settings:
         """Return the settings; they are of use only if `problems` is still empty."""
@@ -45,7 +37,7 @@ class Builder:
         settings = Settings(
             role=self.role,
             root=self.root,
-            file=self.file,
+            file=self.file_name,
             shares=self.shares(),
             outbox=self.outbox(),
             inbox=self.path(("inbox",), model.inbox),
@@ -60,17 +52,13 @@ class Builder:
             timing=TimingSettings(**model.timing.model_dump()),
             durability=model.durability,
             log_level=model.log.level,
-            pipelines=tuple(self.pipeline(*item) for item in model.pipelines.items()),
+            pipelines=tuple(pipeline(self, *item) for item in model.pipelines.items()),
+            hosts={name: host(self, name, found) for name, found in model.hosts.items()},
+            cache_size=model.cache.size,
+            metrics_listen=model.metrics.listen,
         )
         self.problems += collisions(settings)
         return settings
-
-    def path(self, keys: Keys, text: str) -> Path:
-        """Return an absolute path, without a look at the disk: a mount may hang."""
-        expanded = os.path.expanduser(text)
-        if expanded.startswith("~"):
-            self.problem(keys, "names a user that this host doesn't have; write the whole path")
-        return Path(os.path.abspath(self.root / expanded))
 
     def shares(self) -> SharesSettings:
         """Return where the two shares are."""
@@ -90,62 +78,6 @@ class Builder:
             settle=outbox.settle,
             ignore=tuple(outbox.ignore),
         )
-
-    def pipeline(self, name: str, model: PipelineModel) -> Pipeline:
-        """Return one pipeline."""
-        keys: Keys = ("pipelines", name, "steps")
-        steps = tuple(self.step((*keys, index), step) for index, step in enumerate(model.steps))
-        return Pipeline(name=name, steps=steps, match=tuple(model.match), format=model.format)
-
-    def step(self, keys: Keys, model: StepModel) -> HttpStep:
-        """Return one step; its `{field}` templates stay, its secrets are filled in."""
-        http, at = model.http, (*keys, "http")
-        return HttpStep(
-            name=model.name,
-            url=self.url((*at, "url"), http),
-            method=http.method,
-            headers=self.filled((*at, "headers"), http.headers),
-            query=self.filled((*at, "query"), http.query),
-            json=http.json_,
-            body=None if http.body is None else self.fill((*at, "body"), http.body),
-            select=dict(model.select),
-            into=model.into,
-            on_error=model.on_error,
-            cache=model.cache,
-            rate=model.rate,
-            concurrency=model.concurrency,
-            timeout=model.timeout,
-            retry=Retry(model.retry.attempts, model.retry.max_delay),
-            idempotent=http.idempotent,
-        )
-
-    def url(self, keys: Keys, http: HttpModel) -> str:
-        """Return the URL, its host checked again now that secrets are in it."""
-        url = self.fill(keys, http.url)
-        if "${" not in url:  # else it is not filled in: this role has no use for it
-            try:
-                check_origin(url)
-            except ValueError as error:
-                self.problem(keys, f"{error} (with its secrets filled in)")
-        return url
-
-    def filled(self, keys: Keys, texts: Mapping[str, str]) -> dict[str, str]:
-        """Return texts by name with their secrets filled in."""
-        return {name: self.fill((*keys, name), text) for name, text in texts.items()}
-
-    def fill(self, keys: Keys, text: str) -> str:
-        """Return one text with its secrets filled in, which only role b needs."""
-        if self.role != "b":
-            return text
-        try:
-            return self.secrets.fill(text)
-        except ValueError as error:
-            self.problem(keys, str(error))
-            return text
-
-    def problem(self, keys: Keys, text: str) -> None:
-        """Note what is wrong with a key."""
-        self.problems.append(Problem(keys, text))
 
 
 def folders(settings: Settings) -> dict[str, Path]:

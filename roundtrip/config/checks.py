@@ -5,68 +5,68 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from roundtrip.config import step_checks
 from roundtrip.config.document import Path, Problem
 from roundtrip.config.settings import Settings
+from roundtrip.config.step_checks import mapping
 from roundtrip.enrich import check
 
 
 def together(data: Any) -> Iterator[Problem]:
-    """Yield what is wrong between the steps of each pipeline and between the keys of a step."""
-    for name, pipeline in _mapping(_mapping(data).get("pipelines")).items():
-        steps = _mapping(pipeline).get("steps")
-        if isinstance(steps, list):
-            at: Path = ("pipelines", name, "steps")
-            yield from _repeated(at, steps)
-            for index, step in enumerate(steps):
-                yield from _two_bodies((*at, index, "http"), _mapping(step).get("http"))
+    """Yield what is wrong between the keys of a step, of a pipeline, and of a host."""
+    for name, pipeline in mapping(mapping(data).get("pipelines")).items():
+        yield from step_checks.pipeline(("pipelines", name), mapping(pipeline))
+    yield from _hosts(mapping(mapping(data).get("hosts")))
 
 
 def runnable(data: Any, role: str | None, override: str | None) -> Iterator[Problem]:
     """Yield what keeps an agent of this role from doing anything at all."""
-    if role is None and "role" not in _mapping(data):
+    if role is None and "role" not in mapping(data):
         yield Problem((), "no role; write 'role: a' or 'role: b' in the file, or use --role")
-    if role == "b" and not _mapping(data).get("pipelines"):
+    if role == "b" and not mapping(data).get("pipelines"):
         why = " (--role b)" if override else ""
         yield Problem(("pipelines",), f"role b needs at least one pipeline{why}; add one")
 
 
 def texts_with_secrets(data: Any) -> Iterator[tuple[Path, str]]:
     """Yield each text that secrets are filled into, and where it is."""
-    for name, pipeline in _mapping(_mapping(data).get("pipelines")).items():
-        steps = _mapping(pipeline).get("steps")
+    for name, pipeline in mapping(mapping(data).get("pipelines")).items():
+        steps = mapping(pipeline).get("steps")
         for index, step in enumerate(steps if isinstance(steps, list) else []):
-            at: Path = ("pipelines", name, "steps", index, "http")
-            http = _mapping(_mapping(step).get("http"))
-            found = {(*at, key): http.get(key) for key in ("url", "body")}
-            for key in ("headers", "query"):
-                found |= {(*at, key, word): text for word, text in _mapping(http.get(key)).items()}
-            yield from ((path, text) for path, text in found.items() if isinstance(text, str))
+            at: Path = ("pipelines", name, "steps", index)
+            http = mapping(mapping(step).get("http"))
+            for key in ("url", "headers", "query", "form", "body", "auth"):
+                yield from _texts((*at, "http", key), http.get(key))
+            for key in ("url", "result"):
+                yield from _texts((*at, "http", "job", key), mapping(http.get("job")).get(key))
+            environment = mapping(mapping(step).get("command")).get("environment")
+            yield from _texts((*at, "command", "environment"), environment)
+    for name, host in mapping(mapping(data).get("hosts")).items():
+        yield from _texts(("hosts", name, "proxy"), mapping(host).get("proxy"))
 
 
 def engine(settings: Settings) -> Iterator[Problem]:
     """Yield what the engine itself has against the pipelines; only role b has an engine."""
     for pipeline in settings.pipelines if settings.role == "b" else ():
-        for text in check.problems(pipeline):
-            yield Problem(("pipelines", pipeline.name), text)
+        for keys, text in check.problems(pipeline):
+            yield Problem(("pipelines", pipeline.name, *keys), text)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _texts(at: Path, value: Any) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str):
+        yield at, value
+    for key, inner in mapping(value).items():
+        yield from _texts((*at, key), inner)
 
 
-def _repeated(at: Path, steps: list[Any]) -> Iterator[Problem]:
-    names: dict[str, int] = {}
-    targets: dict[str, int] = {}
-    for index, step in enumerate(map(_mapping, steps)):
-        name, target = step.get("name"), step.get("into", step.get("name"))
-        if isinstance(name, str) and names.setdefault(name, index) != index:
-            text = f"{name!r} is already the name of steps[{names[name]}]; choose another"
-            yield Problem((*at, index, "name"), text)
-        elif isinstance(target, str) and targets.setdefault(target, index) != index:
-            text = f"{target!r} is already where steps[{targets[target]}] writes; choose another"
-            yield Problem((*at, index, "into"), text)
-
-
-def _two_bodies(at: Path, http: Any) -> Iterator[Problem]:
-    if {"json", "body"} <= _mapping(http).keys():
-        yield Problem((*at, "body"), "a request has one body; remove either json or body")
+def _hosts(hosts: dict[str, Any]) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for name, host in hosts.items():
+        at: Path = ("hosts", name)
+        first = seen.setdefault(name.lower(), name)
+        if first != name:
+            yield Problem(at, f"is the same host as {first!r}; put all of it in one place")
+        given = mapping(host)
+        for key, other in (("cert", "key"), ("key", "cert")):
+            if given.get(key) is not None and given.get(other) is None:
+                yield Problem((*at, key), f"needs {other}: a certificate and its key go together")

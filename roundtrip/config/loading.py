@@ -16,21 +16,23 @@ from roundtrip.config.models import FileModel
 from roundtrip.config.settings import Settings
 from roundtrip.errors import ConfigError
 
+FIX = "check --config or $ROUNDTRIP_CONFIG, or run 'roundtrip init'"
 DEFAULT_FILES = (Path("roundtrip.yaml"), Path("/etc/roundtrip/roundtrip.yaml"))
 
 
-def load(path: Path | None, role: str | None) -> Settings:
+def load(path: Path | None, role: str | None, *, named: bool = False) -> Settings:
     """Return the settings of `path`, or of the file that find() finds.
 
-    `role` overrides the file's. Raises ConfigError with one line for each thing that is wrong.
+    `role` overrides the file's. With `named`, stand-ins for their names are put in the place of
+    secrets. Raises ConfigError with one line for each thing that is wrong.
     """
     if role not in (None, "a", "b"):
         raise ConfigError([f"--role: must be a or b, not {role!r}"])
     file = find(path)
     document = read(file)
-    settings, found = _settings(document, file, role)
+    settings, found = _settings(document, file, role, named=named)
     if found or settings is None:
-        raise ConfigError(_lines(file, document, found))
+        raise ConfigError(lines(file, document, found))
     return settings
 
 
@@ -52,14 +54,16 @@ def find(path: Path | None) -> Path:
     )
 
 
-def read(file: Path) -> Document:
-    """Return what the file says; raises ConfigError when it can't be read or is not YAML."""
+def read(file: Path, fix: str = FIX) -> Document:
+    """Return what the file says; raises ConfigError when it can't be read or is not YAML.
+
+    `fix` says what to do about a file that is not there.
+    """
     try:
         with open(file, "rb") as source:
             content = source.read(MAX_BYTES + 1)
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        fix = "check --config or $ROUNDTRIP_CONFIG, or run 'roundtrip init'"
         raise ConfigError([f"{file}: can't be read: {reason}; {fix}"]) from None
     try:
         return parse(content)
@@ -78,7 +82,7 @@ def schema() -> dict[str, Any]:
 
 
 def _settings(
-    document: Document, file: Path, override: str | None
+    document: Document, file: Path, override: str | None, *, named: bool
 ) -> tuple[Settings | None, list[Problem]]:
     data = document.data if document.data is not None else {}
     role = override or _role(data)
@@ -91,9 +95,10 @@ def _settings(
         model = FileModel.model_validate(data)
     except ValidationError as error:
         found += problems.from_errors(error.errors(include_url=False))
-        found += _missing_secrets(data, file, role)
+        if not named:
+            found += _missing_secrets(data, file, role)
         return None, found
-    builder = Builder(model, file, role or "a")
+    builder = Builder(model, file, role or "a", named=named)
     settings = builder.settings()
     found += builder.problems
     return settings, found or list(checks.engine(settings))
@@ -117,10 +122,11 @@ def _role(data: Any) -> str | None:
     return role if isinstance(role, str) else None
 
 
-def _lines(file: Path, document: Document, found: Iterable[Problem]) -> list[str]:
-    lines = set()
+def lines(file: Path, document: Document, found: Iterable[Problem]) -> list[str]:
+    """Return a line for each problem, in the file's order: file, line, key, and what is wrong."""
+    told = set()
     for problem in found:
         mark = problem.mark or document.mark(problem.path)
         where = dotted(problem.path)
-        lines.add((mark, f"{file}:{mark.line}: {where + ': ' if where else ''}{problem.text}"))
-    return [line for _, line in sorted(lines)]
+        told.add((mark, f"{file}:{mark.line}: {where + ': ' if where else ''}{problem.text}"))
+    return [line for _, line in sorted(told)]

@@ -2,122 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    PlainValidator,
-    WithJsonSchema,
+from pydantic import Field
+
+from roundtrip.config.host_models import HostModel
+from roundtrip.config.step_models import PipelineModel
+from roundtrip.config.values import (
+    Bytes,
+    Count,
+    Duration,
+    Glob,
+    Host,
+    Listen,
+    Model,
+    Name,
+    PathText,
+    Pause,
+    SecretName,
+    Short,
+    Size,
+    not_yet,
 )
-from pydantic_core import CoreSchema, core_schema
 
-from roundtrip.config import texts, units
-from roundtrip.enrich.settings import Rate
-
-STEP_KINDS = ("http",)
-LATER_STEP_KINDS = ("command", "plugin")  # in the contract, not in this version
-
-T = TypeVar("T")
-
-
-def _positive(seconds: float) -> float:
-    if seconds <= 0:
-        raise ValueError("must be more than zero")
-    return seconds
-
-
-def _not_yet(word: str, instead: str) -> BeforeValidator:
-    def check(value: object) -> object:
-        if value == word:
-            raise ValueError(f"this version does not have {word} yet; use {instead}")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _json_value(value: object) -> object:
-    if isinstance(value, str):
-        if "${" in value:
-            raise ValueError("has ${...}, which is not filled in here; use headers, query or body")
-        texts.check_fields(value)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("has a number that JSON can't hold; write it as text or leave it out")
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            _json_value(item)
-    return value
-
-
-class Shorthand:
-    """Lets a path stand for the mapping `{path: ...}`, and `off` for none where that is allowed."""
-
-    def __init__(self, *, off: bool = False) -> None:
-        self.off = off
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.spell_out, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        shorts: list[dict[str, Any]] = [{"type": "string", "minLength": 1}]
-        if self.off:
-            shorts.append({"const": False})
-        return {"anyOf": [*shorts, handler(schema)]}
-
-    def spell_out(self, value: object) -> object:
-        """Return the mapping that a short form stands for, or None for `off`."""
-        if self.off and (value is False or value == "off"):
-            return None
-        if isinstance(value, str):
-            return {"path": value}
-        if not isinstance(value, dict):
-            words = "a path, a mapping or off" if self.off else "a path or a mapping"
-            raise ValueError(f"must be {words}, not {units.shown(value)}")
-        return value
-
-
-def _written(number: str, pattern: str) -> WithJsonSchema:
-    texts_and_numbers = [{"type": number, "minimum": 0}, {"type": "string", "pattern": pattern}]
-    return WithJsonSchema({"anyOf": texts_and_numbers})
-
-
-_duration_schema = _written("number", units.DURATION_PATTERN)
-Duration = Annotated[float, BeforeValidator(units.parse_duration), _duration_schema]
-Pause = Annotated[
-    float, BeforeValidator(units.parse_duration), AfterValidator(_positive), _duration_schema
-]
-Size = Annotated[int, BeforeValidator(units.parse_size), _written("integer", units.SIZE_PATTERN)]
-Calls = Annotated[
-    Rate,
-    PlainValidator(units.parse_rate),
-    WithJsonSchema({"type": "string", "pattern": units.RATE_PATTERN}),
-]
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-PathText = Annotated[str, AfterValidator(texts.check_path)]
-Name = Annotated[str, AfterValidator(texts.check_name)]
-Glob = Annotated[str, AfterValidator(texts.check_glob)]
-Template = Annotated[str, AfterValidator(texts.check_template)]
-Header = Annotated[str, AfterValidator(texts.check_header)]
-HeaderName = Annotated[str, AfterValidator(texts.check_header_name)]
-SecretName = Annotated[str, AfterValidator(texts.check_secret_name)]
-Selector = Annotated[str, AfterValidator(texts.check_selector)]
-Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "QUERY"]
-
-
-class Model(BaseModel):
-    """What all parts of the file have in common: unknown keys and near-enough types are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+Folder = Short("path", words="a path or a mapping")
+FolderOrOff = Short("path", words="a path, a mapping or off", off=True)
 
 
 class UnenrichedModel(Model):
@@ -142,8 +51,8 @@ class EnrichedModel(Model):
 class SharesModel(Model):
     """The two folders that both hosts see."""
 
-    unenriched: Annotated[UnenrichedModel, Shorthand()] = Field(default_factory=UnenrichedModel)
-    enriched: Annotated[EnrichedModel, Shorthand()] = Field(default_factory=EnrichedModel)
+    unenriched: Annotated[UnenrichedModel, Folder] = Field(default_factory=UnenrichedModel)
+    enriched: Annotated[EnrichedModel, Folder] = Field(default_factory=EnrichedModel)
 
 
 class OutboxModel(Model):
@@ -174,7 +83,7 @@ class WatchModel(Model):
     """How the agent learns that a folder has changed."""
 
     backend: Annotated[
-        Literal["auto", "inotify", "poll"], _not_yet("fanotify", "auto, inotify or poll")
+        Literal["auto", "inotify", "poll"], not_yet("fanotify", "auto, inotify or poll")
     ] = Field(default="auto", description="What wakes the agent.")
     interval: Pause = Field(default=1.0, description="How often poll looks.")
 
@@ -209,67 +118,18 @@ class LogModel(Model):
     )
 
 
-class RetryModel(Model):
-    """How a failed call is tried again."""
+class CacheModel(Model):
+    """What is kept of answers for later payloads."""
 
-    attempts: Count = Field(default=5, description="Tries in all.")
-    max_delay: Duration = Field(default=60.0, description="Longest pause between two tries.")
+    size: Bytes = Field(default=1024**3, description="The most that cached answers take on disk.")
 
 
-class HttpModel(Model):
-    """One HTTP request."""
+class MetricsModel(Model):
+    """Figures for Prometheus."""
 
-    url: Annotated[str, AfterValidator(texts.check_url)] = Field(
-        description="Where to; {field} is a percent-encoded record field, in path and query only."
+    listen: Listen | None = Field(
+        default=None, description="HOST:PORT where they are served; without it, nowhere."
     )
-    method: Method = Field(default="GET", description="The request's method.")
-    headers: dict[HeaderName, Header] = Field(default={}, description="Header values.")
-    query: dict[str, Template] = Field(
-        default={}, description="Query parameters, added to the URL's."
-    )
-    json_: Annotated[Any, BeforeValidator(_json_value)] = Field(
-        default=None, alias="json", description="Body as data; {field} in its texts is filled in."
-    )
-    body: Template | None = Field(default=None, description="Body as text.")
-    idempotent: bool | None = Field(
-        default=None, description="Whether a repeated call does no harm; without it, by method."
-    )
-
-
-class StepModel(Model):
-    """One enrichment."""
-
-    name: Name = Field(description="The step's name.")
-    http: HttpModel
-    select: dict[str, Selector] = Field(
-        default={}, description="Output field: JMESPath of the response."
-    )
-    into: Name | None = Field(
-        default=None, description="Where the result goes; without it, the name."
-    )
-    on_error: Literal["annotate", "drop", "fail"] = Field(
-        default="annotate", description="What becomes of a record whose call failed."
-    )
-    cache: Duration | None = Field(
-        default=None, description="How long an answer may be used again."
-    )
-    rate: Calls | None = Field(default=None, description="Most calls in a time.")
-    concurrency: Count = Field(default=20, description="Calls at once.")
-    timeout: Pause = Field(default=30.0, description="Longest wait for one answer.")
-    retry: RetryModel = Field(default_factory=RetryModel)
-
-
-class PipelineModel(Model):
-    """A named list of steps."""
-
-    match: Annotated[list[Glob], Field(min_length=1)] = Field(
-        default=["*"], description="Original names that it is for."
-    )
-    format: Annotated[
-        Literal["auto", "csv", "json", "jsonl", "raw"],
-        _not_yet("xml", "auto, csv, json, jsonl or raw"),
-    ] = Field(default="auto", description="What a payload is made of.")
-    steps: Annotated[list[StepModel], Field(min_length=1)] = Field(description="What is done.")
 
 
 class FileModel(Model):
@@ -282,12 +142,10 @@ class FileModel(Model):
         default=None, description="Where relative paths begin; without it, this file's folder."
     )
     shares: SharesModel = Field(default_factory=SharesModel)
-    outbox: Annotated[OutboxModel, Shorthand()] = Field(default_factory=OutboxModel)
+    outbox: Annotated[OutboxModel, Folder] = Field(default_factory=OutboxModel)
     inbox: PathText = Field(default="inbox", description="Folder of results.")
     failed: PathText = Field(default="failed", description="Folder of originals that failed.")
-    archive: Annotated[ArchiveModel | None, Shorthand(off=True)] = Field(
-        default_factory=ArchiveModel
-    )
+    archive: Annotated[ArchiveModel | None, FolderOrOff] = Field(default_factory=ArchiveModel)
     state: PathText = Field(default="state", description="The agent's own folder, on a local disk.")
     quarantine: PathText = Field(
         default="quarantine", description="Folder of what B can't make sense of."
@@ -299,3 +157,8 @@ class FileModel(Model):
     log: LogModel = Field(default_factory=LogModel)
     pipelines: dict[Name, PipelineModel] = Field(default={}, description="What B does, by name.")
     secrets: dict[SecretName, PathText] = Field(default={}, description="Name: file that holds it.")
+    hosts: dict[Host, HostModel] = Field(
+        default={}, description="What holds for all calls to a host, by its name."
+    )
+    cache: CacheModel = Field(default_factory=CacheModel)
+    metrics: MetricsModel = Field(default_factory=MetricsModel)

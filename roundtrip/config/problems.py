@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from roundtrip.config.document import Problem
-from roundtrip.config.models import LATER_STEP_KINDS, STEP_KINDS, FileModel
+from roundtrip.config.models import FileModel
+from roundtrip.config.step_checks import KINDS
 from roundtrip.config.units import shown
 
 _KINDS = {
@@ -26,27 +27,21 @@ _KINDS = {
 }
 
 
-def from_errors(errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
-    """Yield a problem for each of pydantic's errors, less those that only follow from another."""
-    details = list(errors)
-    later = {
-        tuple(error["loc"][:-1])
-        for error in details
-        if error["type"] == "extra_forbidden" and error["loc"][-1] in LATER_STEP_KINDS
-    }
-    for error in details:
-        path = error["loc"]
-        follows = error["type"] == "missing" and path[-1] in STEP_KINDS and path[:-1] in later
-        if not follows:
-            yield Problem(tuple(part for part in path if part != "[key]"), _sentence(error))
+def from_errors(
+    errors: Iterable[ErrorDetails], model: type[BaseModel] = FileModel
+) -> Iterator[Problem]:
+    """Yield a problem for each of pydantic's errors about a `model`."""
+    for error in errors:
+        path = tuple(part for part in error["loc"] if part != "[key]")
+        yield Problem(path, _sentence(error, model))
 
 
-def _sentence(error: ErrorDetails) -> str:
+def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
     if kind == "extra_forbidden":
-        return _unknown_key(error["loc"])
+        return _unknown_key(error["loc"], model)
     if kind == "missing":
         return "missing; this key is required"
     if value is None:
@@ -58,11 +53,11 @@ def _sentence(error: ErrorDetails) -> str:
     return _bound(kind, context) or "can't be used; see docs/reference/configuration.md"
 
 
-def _unknown_key(path: Sequence[str | int]) -> str:
+def _unknown_key(path: Sequence[str | int], model: type[BaseModel]) -> str:
     key = str(path[-1])
-    keys = keys_at(path[:-1])
-    if key in LATER_STEP_KINDS and set(STEP_KINDS) <= set(keys):
-        return f"this version has no {key} steps; this version has: {', '.join(STEP_KINDS)}"
+    keys = keys_at(path[:-1], model)
+    if key == "plugin" and set(KINDS) <= set(keys):
+        return "a plugin is a python step here; write python: NAME"
     return "unknown key; " + (
         _meant(key, keys) or "remove it, or use one of: " + ", ".join(sorted(keys))
     )
@@ -89,6 +84,8 @@ def _bound(kind: str, context: dict[str, Any]) -> str | None:
         return f"must be at least {context['ge']}"
     if kind in ("less_than_equal", "int_parsing_size"):
         return f"must be at most {context.get('le', 1_000_000)}"
+    if kind == "string_too_short":
+        return "must not be empty"
     if kind == "too_short":
         return "must not be empty; give it at least one item"
     return None

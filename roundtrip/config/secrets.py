@@ -38,15 +38,15 @@ class Secrets:
     environment: Mapping[str, str]
 
     def find(self, name: str) -> str:
-        """Return a secret; raises ValueError with a sentence that doesn't hold it.
+        """Return a secret of one line; raises ValueError with a sentence that doesn't hold it.
 
         An empty variable counts as not set. Credentials: systemd.exec(5), `LoadCredential=`.
         """
         if value := self.environment.get(name):
-            return _checked(name, value)
+            return _one_line(name, value)
         for file in self._files(name):
             if value := _read(file):
-                return _checked(name, value)
+                return _one_line(name, value)
         if name in self.files:
             raise ValueError(f"the secret {name} is empty in {self.files[name]}")
         raise ValueError(
@@ -58,7 +58,7 @@ class Secrets:
         """Return `text` with each `${NAME}` filled in and each `$${` as `${`; raises ValueError."""
         if "${" not in text:
             return text
-        filled = REFERENCE.sub(self._one, text)
+        filled = REFERENCE.sub(self._literal, text)
         if fields(filled) != fields(unreferenced(text)):
             raise ValueError(
                 "has a word in braces once ${...} is filled in, which would be read as a field; "
@@ -66,8 +66,30 @@ class Secrets:
             )
         return Filled(filled, text)
 
-    def _one(self, reference: Match[str]) -> str:
+    def fill_url(self, text: str) -> str:
+        """Do the same for a URL."""
+        return self.fill(text)
+
+    def fill_sent(self, text: str) -> str:
+        """Do the same for a text that is no template: braces in a secret mean nothing there."""
+        return self.fill_local(text)
+
+    def fill_local(self, text: str) -> str:
+        """Do the same for a text that stays on this host."""
+        if "${" not in text:
+            return text
+        return Filled(REFERENCE.sub(self._found, text), text)
+
+    def _found(self, reference: Match[str]) -> str:
         return self.find(reference["name"]) if reference["name"] else "${"
+
+    def _literal(self, reference: Match[str]) -> str:
+        name, value = reference["name"], self._found(reference)
+        if name and Template(value).parts != (value,):
+            raise ValueError(
+                f"the secret {name} has a word in braces, which would be read as a field"
+            )
+        return value
 
     def _files(self, name: str) -> Iterator[Path]:
         folder = self.environment.get("CREDENTIALS_DIRECTORY")
@@ -77,13 +99,13 @@ class Secrets:
             yield self.files[name]
 
 
-def _checked(name: str, value: str) -> str:
-    if Template(value).parts != (value,):
-        raise ValueError(f"the secret {name} has a word in braces, which would be read as a field")
+def _one_line(name: str, value: str) -> str:
     if any(character in value for character in "\r\n\0"):
         raise ValueError(
             f"the secret {name} has more than one line; only one-line secrets can be sent"
         )
+    if any("\ud800" <= character <= "\udfff" for character in value):  # as os.environ has bytes
+        raise ValueError(f"the secret {name} is not UTF-8 text")
     return value
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from roundtrip.enrich.settings import Pipeline
+from roundtrip.enrich.settings import HostSettings, Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,6 @@ class Settings:
     durability: str  # result | full
     log_level: str  # debug | info | warning | error
     pipelines: tuple[Pipeline, ...]
+    hosts: Mapping[str, HostSettings]  # by name, lower case
+    cache_size: int  # bytes on disk
+    metrics_listen: str | None  # HOST:PORT; None: no metrics

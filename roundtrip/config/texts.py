@@ -1,4 +1,4 @@
-"""What may stand in the texts of a pipeline: names, URLs, templates, selectors, secret references.
+"""What may stand in the texts of a pipeline: URLs, templates, selectors, secret references.
 
 Each check returns the text as it is or raises ValueError with a sentence for the user. The
 sentences never quote a URL, header or body: after secrets are filled in they would give them away.
@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from roundtrip.config.names import SECRET_NAME
 from roundtrip.enrich.template import Template
 
-SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
 # `$${` first: it is the escape, and must not be seen as `$` and then `${`.
 REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>" + SECRET_NAME + r")\}")
 
@@ -23,41 +23,8 @@ _PLAIN_FIELD = re.compile(r"\{[\w.-]+\}")
 _NOT_A_FIELD = (
     "has a brace that is not a {field}; a field is a name of letters, digits, '_', '-' and '.'"
 )
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
 _ORIGIN = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
-
-
-def check_name(text: str) -> str:
-    """Check the name of a pipeline, step or target: it becomes a folder, a column, a field."""
-    if not _NAME.fullmatch(text):
-        raise ValueError(
-            "is not a usable name; use up to 64 letters, digits, '_', '-' and '.', "
-            "beginning with a letter or digit"
-        )
-    return text
-
-
-def check_path(text: str) -> str:
-    """Check the text of a path; whether it exists is not looked at."""
-    if not text or "\0" in text:
-        raise ValueError("is not a path; give a folder's or file's name")
-    return text
-
-
-def check_glob(text: str) -> str:
-    """Check a glob over original names."""
-    if not text:
-        raise ValueError("is an empty glob and matches nothing; write '*' to match all")
-    return text
-
-
-def check_secret_name(text: str) -> str:
-    """Check a key of `secrets`."""
-    if not re.fullmatch(SECRET_NAME, text):
-        raise ValueError("is not a secret's name; use letters, digits, '_', '-' and '.'")
-    return text
 
 
 def unreferenced(text: str) -> str:
@@ -85,10 +52,25 @@ def check_template(text: str) -> str:
     return check_fields(text)
 
 
+def check_local_template(text: str) -> str:
+    """Check a template that no secret is filled into."""
+    if "${" in text:
+        raise ValueError("has ${...}, which is not filled in here: others could see it")
+    return check_fields(text)
+
+
 def check_fields(text: str) -> str:
     """Check that fields are names only: no attributes, indexes, conversions or formats."""
     if not all(_FIELD_NAME.fullmatch(name) for name in fields(unreferenced(text))):
         raise ValueError(_NOT_A_FIELD)
+    return text
+
+
+def check_secret(text: str) -> str:
+    """Check a text that may hold secrets but no fields: no record may say who is calling."""
+    check_references(text)
+    if fields(unreferenced(text)):
+        raise ValueError("has a {field}, and a record can't choose this; write it out, or ${NAME}")
     return text
 
 
@@ -104,6 +86,16 @@ def check_url(text: str) -> str:
     if not (reference and reference["name"]):
         check_origin(REFERENCE.sub("x", text))
     return text
+
+
+def is_relative(text: str) -> bool:
+    """Whether a place on a known host is a path, or one `{field}` that holds it."""
+    return text.startswith("/") or _PLAIN_FIELD.fullmatch(text) is not None
+
+
+def check_place(text: str) -> str:
+    """Check a place on the host of the step: a path, one `{field}` that holds it, or a URL."""
+    return check_template(text) if is_relative(text) else check_url(text)
 
 
 def check_origin(url: str) -> str:
@@ -132,13 +124,6 @@ def check_origin(url: str) -> str:
             "has no usable host or port; write it like https://api.example.org/ip/{ip}"
         )
     return url
-
-
-def check_header_name(text: str) -> str:
-    """Check a header's name (a token of RFC 9110 section 5.6.2)."""
-    if not _TOKEN.fullmatch(text):
-        raise ValueError("is not a header's name; use letters, digits and '-'")
-    return text
 
 
 def check_header(text: str) -> str:

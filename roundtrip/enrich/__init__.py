@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roundtrip.enrich.faults import PayloadFault, RecordFault, Withdrawn
+from roundtrip.enrich.faults import PayloadFault, RecordFault, Transient, Withdrawn
 from roundtrip.enrich.results import Result, Stats
-from roundtrip.enrich.settings import HttpStep, Pipeline, Rate, Retry
+from roundtrip.enrich.settings import HttpSettings, Pipeline, Rate, Retry, StepSettings
 
 if TYPE_CHECKING:
     from roundtrip.enrich.engine import Enricher
 
 __all__ = [
     "Enricher",
-    "HttpStep",
+    "HttpSettings",
     "PayloadFault",
     "Pipeline",
     "Rate",
@@ -25,6 +25,8 @@ __all__ = [
     "Result",
     "Retry",
     "Stats",
+    "StepSettings",
+    "Transient",
     "Withdrawn",
 ]
 

@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import BinaryIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
-from roundtrip.enrich.answers import MemoryAnswers
+from roundtrip.enrich.attendance import Attendance
 from roundtrip.enrich.calls import Calls, Flights
 from roundtrip.enrich.check import matches
-from roundtrip.enrich.faults import Withdrawn
+from roundtrip.enrich.compiled import Compiled
+from roundtrip.enrich.egress import Guard
 from roundtrip.enrich.formats.opening import detect, opened
-from roundtrip.enrich.records import RecordRun, columns
-from roundtrip.enrich.results import Result, Stats
+from roundtrip.enrich.limits import Figures, Governor
+from roundtrip.enrich.records import RecordRun
+from roundtrip.enrich.redirects import Redirects
+from roundtrip.enrich.results import Progress, Result
 from roundtrip.enrich.retry import Sleep
-from roundtrip.enrich.settings import Pipeline
-from roundtrip.enrich.steps.http import Http
+from roundtrip.enrich.run import Run
+from roundtrip.enrich.settings import HostSettings, Pipeline
+from roundtrip.enrich.steps.make import made
+from roundtrip.enrich.store.memory import MemoryStore
+from roundtrip.enrich.store.port import Store
 from roundtrip.enrich.transport import AiohttpTransport
 from roundtrip.enrich.whole import SMALL, pass_through
 from roundtrip.errors import PipelineError
 
-OWN_BYTES = 32 * 1024 * 1024  # what one payload remembers of its own answers
-SHARED_BYTES = 64 * 1024 * 1024  # what all payloads together keep of steps with `cache`
-LOOK = 1.0  # seconds between two looks whether the request is still wanted
+if TYPE_CHECKING:
+    import httpx
 
 
 class Enricher:
     """Runs payloads through pipelines; many at once on one event loop."""
 
-    def __init__(self, pipelines: Sequence[Pipeline], *, sleep: Sleep = asyncio.sleep) -> None:
-        """`sleep` makes the pauses between attempts; tests put in one that doesn't wait."""
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        *,
+        hosts: Mapping[str, HostSettings] | None = None,
+        store: Store | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        """Without `store`, what is paid for is remembered in memory only.
+
+        `transport` stands for the network, and `sleep` makes the pauses between attempts: tests
+        put in one that doesn't wait.
+        """
         self._pipelines = tuple(pipelines)
+        self._store = store or MemoryStore()
+        self._guard = Guard(self._pipelines, hosts)
+        self._transport = transport or Redirects(AiohttpTransport(self._guard))
+        self._hosts = hosts or {}
         self._sleep = sleep
-        self._transport = AiohttpTransport()
-        self._compiled: dict[int, tuple[Pipeline, list[Http]]] = {}
-        self._shared = MemoryAnswers(SHARED_BYTES)
+        self._governor: Governor | None = None
+        self._compiled: dict[int, Compiled] = {}
         self._flights: Flights = {}
+        self._nameless = itertools.count()
+
+    async def open(self) -> None:
+        """Open the store; must be called before `run` if there is one of its own."""
+        await self._store.open()
+
+    @property
+    def governor(self) -> Governor:
+        """The limits, once the store is open."""
+        if self._governor is None:
+            self._governor = Governor(self._hosts, self._store.counters, sleep=self._sleep)
+        return self._governor
 
     def choose(self, original_name: str, wanted: str | None) -> Pipeline:
         """The pipeline named `wanted`, else the first that fits the name; else PipelineError."""
@@ -56,87 +88,94 @@ class Enricher:
         source: BinaryIO,
         sink: BinaryIO,
         *,
+        exchange: str | None = None,
         cancelled: Callable[[], bool] | None = None,
+        report: Callable[[Progress], None] | None = None,
     ) -> Result:
         """Enrich `source` (seekable) into `sink` (only appended to), in constant memory.
+
+        What was paid for on behalf of `exchange` is durable when this returns, and not paid for
+        again until `forget`; without a name it is forgotten at once. `report` is called once a
+        second.
 
         Raises PipelineError when the payload as a whole fails, Withdrawn when `cancelled` says so.
         """
         began = time.perf_counter()
-        steps = self._steps(pipeline)
-        stats = Stats()
-        with _Wanted(cancelled):
-            kind = detect(original_name, source) if pipeline.format == "auto" else pipeline.format
-            if kind == "raw":
-                media_type = await pass_through(steps, original_name, source, sink, stats)
-            else:
-                media_type = await self._records(kind, steps, source, sink, stats)
-        stats.seconds = time.perf_counter() - began
-        return Result("partial" if stats.failed else "enriched", stats, media_type)
+        compiled = self._ready(pipeline)
+        run = Run(exchange or f"-{next(self._nameless)}", self._store)
+        size = source.seek(0, 2)
+
+        def tell() -> None:
+            if report is not None:
+                report(run.progress(source.tell() / size if size else 0.0))
+
+        try:
+            with Attendance(cancelled, tell if report else None):
+                media_type = await self._enriched(compiled, original_name, source, sink, run)
+                await self._store.durable()
+        finally:
+            tell()
+            if exchange is None:
+                self.forget(run.exchange)
+        run.stats.seconds = time.perf_counter() - began
+        return Result("partial" if run.stats.failed else "enriched", run.stats, media_type)
+
+    def forget(self, exchange: str) -> None:
+        """The exchange is over: nothing that was paid for it has to be remembered."""
+        self._store.ledger.forget(exchange)
+
+    def open_scopes(self) -> set[str]:
+        """The exchanges for which anything that was paid for is remembered."""
+        return self._store.ledger.scopes()
+
+    def figures(self) -> list[Figures]:
+        """What each host's limits are doing now; none before `open`."""
+        return [] if self._governor is None else self._governor.figures()
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections and the store."""
         await self._transport.aclose()
+        await self._store.aclose()
+
+    async def _enriched(
+        self, compiled: Compiled, name: str, source: BinaryIO, sink: BinaryIO, run: Run
+    ) -> str | None:
+        source.seek(0)
+        kind = compiled.settings.format
+        if kind == "auto":
+            kind = detect(name, source)
+        if kind == "raw":
+            return await pass_through(compiled.steps, name, source, sink, run)
+        return await self._records(kind, compiled, source, sink, run)
 
     async def _records(
-        self, kind: str, steps: list[Http], source: BinaryIO, sink: BinaryIO, stats: Stats
+        self, kind: str, compiled: Compiled, source: BinaryIO, sink: BinaryIO, run: Run
     ) -> str:
-        added = columns(steps)
+        settings = compiled.settings
+        added = compiled.columns()
         if source.seek(0, 2) > SMALL:  # opening may read all of it
-            payload = await asyncio.to_thread(opened, kind, source, added)
+            payload = await asyncio.to_thread(opened, kind, source, added, settings.formats)
         else:
-            payload = opened(kind, source, added)
-        calls = Calls(MemoryAnswers(OWN_BYTES), self._shared, self._flights, stats)
-        # twice the calls that may run: a slow record at the front must not stop the others
-        waiting = 2 * max((step.settings.concurrency for step in steps), default=1)
+            payload = opened(kind, source, added, settings.formats)
+        calls = Calls(settings.name, run, self._flights)
         records = payload.records()
         try:
-            await RecordRun(steps, calls, stats, waiting).run(records, payload.writer(sink))
+            await RecordRun(compiled, calls, run.stats).run(records, payload.writer(sink))
         finally:
             records.close()
         return payload.media_type
 
-    def _steps(self, pipeline: Pipeline) -> list[Http]:
-        """The pipeline's steps, compiled once, so that its payloads share limits."""
+    def _ready(self, pipeline: Pipeline) -> Compiled:
+        """The pipeline, compiled once, so that its payloads share limits."""
         known = self._compiled.get(id(pipeline))
         if known is None:
             try:
-                steps = [Http(step, self._transport, self._sleep) for step in pipeline.steps]
+                known = Compiled(
+                    pipeline,
+                    lambda step: made(pipeline.name, step, self._transport, self.governor),
+                )
             except ValueError as error:
                 raise PipelineError(f"pipeline {pipeline.name} can't be used: {error}") from None
-            known = self._compiled[id(pipeline)] = (pipeline, steps)
-        return known[1]
-
-
-class _Wanted:
-    """Ends the current task's work with Withdrawn once nobody wants it, wherever it waits."""
-
-    def __init__(self, cancelled: Callable[[], bool] | None) -> None:
-        self._cancelled = cancelled
-        self._withdrawn = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __enter__(self) -> None:
-        if self._cancelled is not None:
-            self._loop = asyncio.get_running_loop()
-            self._task = asyncio.current_task()
-            self._timer = self._loop.call_later(LOOK, self._look)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._withdrawn and kind is asyncio.CancelledError and self._task is not None:
-            self._task.uncancel()
-            raise Withdrawn from None
-
-    def _look(self) -> None:
-        if self._cancelled is not None and self._cancelled() and self._task is not None:
-            self._withdrawn = True
-            self._task.cancel()
-        else:
-            self._timer = self._loop.call_later(LOOK, self._look)
+            self._guard.admit(pipeline)
+            self._compiled[id(pipeline)] = known
+        return known

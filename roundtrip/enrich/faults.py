@@ -14,16 +14,52 @@ class RecordFault(RoundtripError):
     secrets.
     """
 
+    lasting = True  # whether the same call would fail the same way again, whenever it is made
+
     def __init__(self, title: str, detail: str, status: int | None = None) -> None:
         super().__init__(f"{title}: {detail}")
         self.title = title
         self.detail = detail
         self.status = status
 
+    def of(self, step: str) -> RecordFault:
+        """The same fault, its detail beginning with the step's name."""
+        prefix = f"step {step}: "
+        if self.detail.startswith(prefix):
+            return self
+        return type(self)(self.title, prefix + self.detail, self.status)
+
     def as_dict(self) -> dict[str, object]:
         """The members that stand in an annotated record (names as in RFC 9457)."""
         found = {"title": self.title, "status": self.status, "detail": self.detail}
         return {key: value for key, value in found.items() if value is not None}
+
+
+class PassingFault(RecordFault):
+    """One record's error that may be over when the call is made again (a dead host, say)."""
+
+    lasting = False
+
+
+class StepFault(PassingFault):
+    """The step can't work for any record (wrong credentials): no more calls in this payload."""
+
+
+class Transient(Exception):
+    """One attempt failed, and another may succeed; it counts as an attempt."""
+
+    def __init__(self, fault: RecordFault) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+
+
+class Postponed(Exception):
+    """The other side asks to come back in `after` seconds (Retry-After); counts as no attempt."""
+
+    def __init__(self, fault: RecordFault, after: float) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
+        self.after = after
 
 
 class PayloadFault(PipelineError):

@@ -29,3 +29,16 @@ class Result:
     outcome: Literal["enriched", "partial"]
     stats: Stats = field(default_factory=Stats)
     media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a payload is. `done` is the share of its bytes read, 0 to 1.
+
+    `waiting` says what its calls wait for, `until` when that is over (Unix time), if it is known.
+    """
+
+    done: float
+    stats: Stats
+    waiting: str | None = None
+    until: float | None = None

@@ -20,7 +20,13 @@ Fields = Mapping[str, Any]
 _FIELD = re.compile(r"""\{\{([^{}]*)\}\}|\{([^\s{}"':,](?:[^{}"\n]*[^\s{}"])?)\}""")
 _URL = re.compile(r"(https?://)([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?\Z", re.IGNORECASE | re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*\Z").match  # much faster than quote()
 _ABSENT = object()
+
+DECODED = 3  # times that a path may be percent-decoded on its way
+URI_TOO_LONG = 414  # RFC 9110 section 15.5.15; makes a batch be halved
+LONGEST = 32 * 1024  # characters of a path with its query, and of a header: servers take 8,000
 
 
 class Field:
@@ -79,19 +85,34 @@ class Template:
         return "".join(out)
 
 
+def percent(text: str) -> str:
+    """Percent-encode everything that is not unreserved (RFC 3986 section 2.3)."""
+    return text if _UNRESERVED(text) else quote(text, safe="")
+
+
 class Url:
-    """A URL template. Scheme, host, port and credentials are literal: no field can change them."""
+    """A URL template. Scheme, host, port and credentials are literal: no field can change them.
 
-    __slots__ = ("constant", "host", "origin", "path", "query")
+    `origin` is the URL up to the path, without the credentials; those are `userinfo`, as written.
+    """
 
-    def __init__(self, url: str, query: Mapping[str, str]) -> None:
-        """ValueError, in one line without the URL's query, when the template can't be used."""
+    __slots__ = ("constant", "host", "origin", "path", "query", "userinfo")
+
+    def __init__(
+        self, url: str, query: Mapping[str, str], constants: Mapping[str, str] | None = None
+    ) -> None:
+        """`query` has templates, `constants` (further parameters) texts that are not.
+
+        ValueError, in one line without the URL's query, when the template can't be used.
+        """
         scheme, authority, path, literal_query = _url_parts(url)
-        self.host = authority.rpartition("@")[2]
-        self.origin = scheme.lower() + authority
+        self.userinfo, _, self.host = authority.rpartition("@")
+        self.origin = scheme.lower() + self.host
         self.path = Template(path or "/", _quote_path)
         self.query = Template(literal_query, _quote_query) if literal_query else None
         pairs = [(percent(key), Template(value, percent)) for key, value in query.items()]
+        for key, text in (constants or {}).items():
+            pairs.append((percent(key), _constant(percent(text))))
         self.query = _joined(self.query, pairs)
         self.constant = None if self.fields else self.render({})
 
@@ -101,29 +122,37 @@ class Url:
         return self.path.fields + (self.query.fields if self.query else ())
 
     def render(self, fields: Fields) -> str:
-        """The record's URL; RecordFault when a field is missing, empty or would climb in the path.
+        """The record's URL; RecordFault as for `target`."""
+        return self.origin + self.target(fields)
+
+    def target(self, fields: Fields, encode: Callable[[str], str] = percent) -> str:
+        """What follows the origin: path and query.
+
+        RecordFault when a field is missing, empty, too long or would climb in the path.
 
         Fields are percent-encoded (RFC 3986 section 2.1, nothing reserved left), so a value can't
         add a path segment, a query or a fragment. A value that makes a segment `.` or `..`, even
         after a server has decoded it, is refused: many servers would then climb (section 5.2.4).
         """
-        path = self.path.render(fields, percent)
-        if self.path.fields and "." in path and _climbs(path):
+        path = self.path.render(fields, encode)
+        if self.path.fields and ("." in path or "%25" in path) and _climbs(path):
             raise RecordFault("Unusable field", "a field would change the path with '.' or '..'")
-        if self.query is None:
-            return self.origin + path
-        return f"{self.origin}{path}?{self.query.render(fields, percent)}"
-
-
-def percent(text: str) -> str:
-    """Percent-encode everything that is not unreserved (RFC 3986 section 2.3)."""
-    return quote(text, safe="")
+        target = path if self.query is None else f"{path}?{self.query.render(fields, encode)}"
+        if len(target) > LONGEST:
+            detail = f"the URL would be longer than {LONGEST} characters"
+            raise RecordFault("Unusable field", detail, URI_TOO_LONG)
+        return target
 
 
 def header_text(text: str) -> str:
-    """Text for a header's value; RecordFault on control characters, which could add a header."""
+    """Text for a header's value; RecordFault on control characters, which could add a header.
+
+    RecordFault, too, when it is longer than any server takes.
+    """
     if _CONTROL.search(text):
         raise RecordFault("Unusable field", "a header's value can't hold control characters")
+    if len(text) > LONGEST:
+        raise RecordFault("Unusable field", f"a header's value is longer than {LONGEST} characters")
     return text
 
 
@@ -201,6 +230,12 @@ def _url_parts(url: str) -> tuple[str, str, str, str | None]:
     return scheme, authority, path, query
 
 
+def _constant(text: str) -> Template:
+    made = Template("")
+    made.parts = (text,)
+    return made
+
+
 def _joined(first: Template | None, pairs: list[tuple[str, Template]]) -> Template | None:
     if not pairs:
         return first
@@ -213,12 +248,23 @@ def _joined(first: Template | None, pairs: list[tuple[str, Template]]) -> Templa
 
 
 def _quote_path(text: str) -> str:
-    return quote(text, safe="/%:@!$&'()*+,;=~")
+    return quote(_STRAY.sub("%25", text), safe="/%:@!$&'()*+,;=~")
 
 
 def _quote_query(text: str) -> str:
-    return quote(text, safe="/%:@!$&'()*+,;=~?")
+    return quote(_STRAY.sub("%25", text), safe="/%:@!$&()*+,;=~?")
 
 
 def _climbs(path: str) -> bool:
-    return not {".", ".."}.isdisjoint(re.split(r"[/\\]", unquote(path)))
+    """Whether a segment is `.` or `..`, decoded as often as a proxy and its servers may do it.
+
+    What follows a `;` in a segment is cut off by some servers (`/..;/`, a path parameter).
+    """
+    for _ in range(DECODED):
+        path = unquote(path)
+        segments = {segment.partition(";")[0] for segment in re.split(r"[/\\]", path)}
+        if not segments.isdisjoint({".", ".."}):
+            return True
+        if "%" not in path:
+            return False
+    return False

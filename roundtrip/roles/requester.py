@@ -108,7 +108,9 @@ class Requester(Side):
         """List both shares; returns what is to be looked at now."""
         known = self.pending | self._closing | self._unfinished
         await clean(self._desk, known, self._settings.archive_keep)
-        found, _ = await survey(self.unenriched, self.enriched)
+        listing = await survey(self.unenriched, self.enriched)
+        found = listing.exchanges
+        self.tally.listed = listing.states()
         due = [exchange for exchange, _ in self.due(found, self.pending)]
         absent = (self.pending | self._unfinished) - found.keys()
         return [each for each in due if self._is_ours(each)] + sorted(absent)
@@ -199,6 +201,7 @@ class Requester(Side):
         marker = self._marker(exchange, ticket, digest)
         await self.unenriched.put(marker_of(exchange), marker.encode())
         self._sent[exchange] = _Sent(digest, original)
+        self.tally.publish(digest.size)
         log.info(
             "published",
             extra={"exchange": exchange, "size": digest.size, "attempt": ticket.attempt},
@@ -227,6 +230,7 @@ class Requester(Side):
                 return await self._send_again(exchange, "B asked for it again")
             name = exchange + _PROBLEM if marker.outcome is Outcome.FAILED else exchange
             await self._copy_answer(exchange, name, marker.digest)
+            self.tally.bytes["in"] += marker.digest.size
         except (_Unusable, UnusableMarker, NotAFile) as error:
             return await self._doubt(exchange, str(error))
         await self._settle(exchange, name, marker.outcome)
@@ -275,6 +279,7 @@ class Requester(Side):
         self._doubted.pop(exchange, None)
         self._sent.pop(exchange, None)
         ticket = await self._ticket(exchange)
+        self.tally.refused += 1
         log.warning(
             "answer refused",
             extra={"exchange": exchange, "reason": reason, "attempt": ticket.attempt},
@@ -333,6 +338,8 @@ class Requester(Side):
             if await moved(self._desk.collected, copy, target, name):
                 break
         self.delivered += 1
+        created = created_of(exchange)
+        self.tally.done(outcome, None if created is None else time.time() - created)
         log.info(
             "delivered",
             extra={"exchange": exchange, "outcome": outcome, "to": f"{target.label}/{name}"},

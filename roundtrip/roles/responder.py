@@ -16,18 +16,21 @@ import io
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple, Protocol, cast
+from typing import BinaryIO, cast
 
 from roundtrip.enrich import PayloadFault, Withdrawn
+from roundtrip.enrich.results import Progress
 from roundtrip.errors import PipelineError
-from roundtrip.protocol.markers import Outcome, RequestMarker, ResponseMarker, timestamp
+from roundtrip.protocol.markers import Outcome, ResponseMarker, timestamp
 from roundtrip.protocol.names import marker_of, split
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, State, Step, after, state_of
 from roundtrip.roles import quarantine
+from roundtrip.roles.enrichment import Answer, Enrich, sums
 from roundtrip.roles.kept import Kept, KeptAnswers, Spool
+from roundtrip.roles.progress import ProgressFiles, Reporter
 from roundtrip.roles.request import NO_FILE, Request, RequestReader, Settling
 from roundtrip.roles.side import Side, is_strange, survey
 from roundtrip.shares.port import Folder
@@ -51,30 +54,6 @@ class ResponderSettings:
     responder: tuple[tuple[str, str], ...] = ()
 
 
-class Answer(NamedTuple):
-    """What enrichment made of a payload; its bytes are in the sink."""
-
-    outcome: Outcome
-    stats: dict[str, float]
-    pipeline: str
-
-
-class Enrich(Protocol):
-    """The port to enrichment.
-
-    Raises:
-        PipelineError: this request can't be enriched; the text says why.
-    """
-
-    async def __call__(
-        self,
-        request: RequestMarker,
-        source: BinaryIO,
-        sink: BinaryIO,
-        cancelled: Callable[[], bool],
-    ) -> Answer: ...
-
-
 class Responder(Side):
     """B's side of every exchange on one pair of shares."""
 
@@ -96,6 +75,7 @@ class Responder(Side):
         self._kept = KeptAnswers(kept)
         self._reports = reports
         self._enrich = enrich
+        self._progress = ProgressFiles(enriched)
         self._settings = settings
         self._wake = wake
         self._reader = RequestReader(
@@ -109,6 +89,7 @@ class Responder(Side):
         # Exchanges that wait for their turn, in order; a dict's first key gets ever slower to find.
         self._line: OrderedDict[str, None] = OrderedDict()
         self._withdrawn: set[str] = set()
+        self._stopping = False
         self.answered = 0
 
     async def start(self) -> None:
@@ -116,12 +97,22 @@ class Responder(Side):
 
     async def rescan(self) -> list[str]:
         """List both shares; returns what is to be looked at now, and queues the requests."""
-        found, strange = await survey(self.unenriched, self.enriched)
+        in_hand = set(self._in_hand)
+        listing = await survey(self.unenriched, self.enriched)
+        found = listing.exchanges
+        self._withdrawn |= _not_asked_for(in_hand & self._in_hand, found)
+        self.tally.listed = listing.states()
+        await self._progress.sweep(listing.progress)
         due = self.due(found, wanted=frozenset())
         self._line_up(name for name, step in due if step in (Step.ANSWER, Step.MARK))
-        over = await self._kept.exchanges() - found.keys()
+        known = await self._kept.exchanges() | self._enrich.open_scopes()
+        over = known - found.keys()
         others = [name for name, step in due if step not in (Step.ANSWER, Step.MARK)]
-        return strange + others + sorted(over)
+        return listing.strange + others + sorted(over)
+
+    def stop(self) -> None:
+        """See `Side.stop`. What was paid for is in the ledger: the next life goes on from there."""
+        self._stopping = True
 
     def _line_up(self, exchanges: Iterable[str]) -> None:
         """Queue requests that a listing found, without looking at each of them now."""
@@ -146,6 +137,11 @@ class Responder(Side):
         # Nothing follows from a payload that comes (its marker will) nor from a marker that goes
         # (its payload will), unless they come and go in the wrong order.
         return exchange if is_marker != removed or self.is_broken(exchange) else None
+
+    @property
+    def held_up(self) -> set[str]:
+        """The exchanges in hand that wait for something that takes its time, a quota say."""
+        return self._progress.waiting
 
     def figures(self) -> dict[str, int]:
         """What the life sign says of the work in hand."""
@@ -186,6 +182,7 @@ class Responder(Side):
             log.info("closed", extra={"exchange": exchange})
         await quarantine.lift(self._reports, exchange)
         self._reader.forget(exchange)
+        self._enrich.forget(exchange)
 
     async def _answer_in_turn(self, exchange: str, names: Names) -> float | None:
         if len(self._in_hand) >= self._settings.exchanges:
@@ -209,9 +206,10 @@ class Responder(Side):
         with request.payload:
             kept = await self._kept.get(exchange)
             if kept is None or not kept.answers(request):
-                return await self._hand_over(
-                    exchange, names, request, await self._make(exchange, request)
-                )
+                self.tally.bytes["in"] += request.payload.size
+                async with self._progress.reporter(exchange) as progress:
+                    kept = await self._make(exchange, request, progress)
+                    return await self._hand_over(exchange, names, request, kept)
         if kept.given >= self._settings.answers:
             reason = f"held: answered {kept.given} times, and asked again"
             await quarantine.report(self._reports, exchange, reason)
@@ -224,6 +222,7 @@ class Responder(Side):
         self, exchange: str, names: Names, request: Request, kept: Kept
     ) -> float | None:
         if await self._was_withdrawn(exchange, request):
+            self.tally.withdrawn += 1
             log.info("withdrawn", extra={"exchange": exchange})
             return None
         again = await self._publish(exchange, names, kept)
@@ -240,15 +239,16 @@ class Responder(Side):
         entry = await self.unenriched.stat(exchange)
         return request.payload.entry not in (entry, NO_FILE)
 
-    async def _make(self, exchange: str, request: Request) -> Kept:
+    async def _make(self, exchange: str, request: Request, progress: Reporter) -> Kept:
         """Make an answer; one that says why not is an answer too."""
         began = time.monotonic()
         outcome, problem = request.refusal or (None, None)
         answer = Answer(outcome or Outcome.FAILED, {}, request.marker.pipeline or "")
         if problem is None:
             try:
-                return await self._enriched(exchange, request, began)
+                return await self._enriched(exchange, request, progress, began)
             except Withdrawn:
+                self.tally.withdrawn += not self._stopping
                 raise Settling(0.0) from None  # Nobody wants it any more: look what is left to do.
             except PipelineError as error:
                 problem = _problem(error, exchange)
@@ -258,7 +258,9 @@ class Responder(Side):
                 # A defect of ours or of a step's. Without an answer, A would wait for ever and
                 # every new try would pay again.
                 log.exception("defect", extra={"exchange": exchange})
-                problem = Problem("internal", "Enrichment broke down", repr(error)[:500], exchange)
+                # Not its text: that may hold a piece of a record or of the configuration.
+                detail = f"{type(error).__name__}; host B's log says where"
+                problem = Problem("internal", "Enrichment broke down", detail, exchange)
         log.warning(
             "refused",
             extra={"exchange": exchange, "outcome": answer.outcome, "reason": problem.detail},
@@ -267,7 +269,15 @@ class Responder(Side):
             spool.write(problem.encode())
             return self._kept_answer(exchange, request, answer, spool, began)
 
-    async def _enriched(self, exchange: str, request: Request, began: float) -> Kept:
+    async def _enriched(
+        self, exchange: str, request: Request, progress: Reporter, began: float
+    ) -> Kept:
+        count = self.tally.meter()
+
+        def report(found: Progress) -> None:
+            count(sums(found.stats))
+            progress.report(found)
+
         content = request.payload.source
         source = io.BytesIO(content) if isinstance(content, bytes) else content
         with Spool(self._kept.folder, exchange) as spool:
@@ -275,8 +285,10 @@ class Responder(Side):
                 request.marker,
                 source,
                 cast("BinaryIO", spool),
-                lambda: exchange in self._withdrawn,
+                lambda: self._stopping or exchange in self._withdrawn,
+                report,
             )
+            count(answer.stats)
             if source is content and await self.unenriched.stat(exchange) != request.payload.entry:
                 raise Settling(self._settings.settle)  # It changed between its two readings.
             return self._kept_answer(exchange, request, answer, spool, began)
@@ -313,6 +325,8 @@ class Responder(Side):
             return 0.0
         await self.enriched.put(marker_of(exchange), marker.encode())
         self.answered += 1
+        self.tally.publish(digest.size)
+        self.tally.done(marker.outcome, marker.stats.get("seconds"))
         log.info(
             "answered",
             extra={
@@ -323,6 +337,11 @@ class Responder(Side):
             },
         )
         return None
+
+
+def _not_asked_for(exchanges: set[str], found: Mapping[str, Names]) -> set[str]:
+    """Those whose marker has gone: the event that said so may have been lost."""
+    return {name for name in exchanges if not found.get(name, Names()).request_marker}
 
 
 def _problem(error: PipelineError, exchange: str) -> Problem:

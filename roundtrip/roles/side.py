@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
 from roundtrip.protocol.names import MARKER_SUFFIX, is_internal, marker_of, split
+from roundtrip.protocol.progress import split_progress
 from roundtrip.protocol.states import (
     Names,
     Observed,
@@ -18,6 +20,7 @@ from roundtrip.protocol.states import (
     next_step,
     state_of,
 )
+from roundtrip.roles.tally import Tally
 from roundtrip.shares.port import Folder
 
 log = logging.getLogger("roundtrip.roles")
@@ -49,6 +52,7 @@ class Side:
         self._grace = grace
         self._clock = clock
         self._broken_since: dict[str, float] = {}
+        self.tally = Tally()
 
     async def observe(self, exchange: str) -> Names:
         """Which of the four names exist. Markers first: payloads precede them, so that a publish
@@ -91,6 +95,9 @@ class Side:
         """Whether the exchange was in a broken state when it was last planned."""
         return exchange in self._broken_since
 
+    def stop(self) -> None:
+        """The agent ends: what takes long is to be put aside."""
+
     async def drop(self, exchange: str, step: Step) -> None:
         """Remove one of the role's own names."""
         name = marker_of(exchange) if step is Step.DROP_MARKER else exchange
@@ -103,16 +110,29 @@ _NAMES = [Names(*(bool(bits & bit) for bit in (1, 2, 4, 8))) for bits in range(1
 
 
 class Survey(NamedTuple):
-    """Every exchange's names, and the markers in Unenriched whose names are outside the grammar."""
+    """What one listing found.
+
+    `strange` are the markers in Unenriched whose names are outside the grammar, `progress` the
+    progress files in Enriched.
+    """
 
     exchanges: dict[str, Names]
     strange: list[str]
+    progress: list[str]
+
+    def states(self) -> dict[str, int]:
+        """How many exchanges are in each state that there is."""
+        found: Counter[str] = Counter()
+        for names, count in Counter(self.exchanges.values()).items():
+            found[state_of(names).value] += count
+        return dict(found)
 
 
 async def survey(unenriched: Folder, enriched: Folder) -> Survey:
     """What lies on the two shares, by one listing of each."""
     bits: dict[str, int] = {}
-    strange = []
+    strange: list[str] = []
+    progress: list[str] = []
     # Enriched first: an answer that comes in between belongs to a request that is seen after it.
     for side, folder in ((1, enriched), (0, unenriched)):
         for name in await folder.names():
@@ -121,7 +141,10 @@ async def survey(unenriched: Folder, enriched: Folder) -> Survey:
                 bits[exchange] = bits.get(exchange, 0) | _BITS[is_marker][side]
             elif side == 0 and is_strange(name):
                 strange.append(name)
-    return Survey({exchange: _NAMES[found] for exchange, found in bits.items()}, strange)
+            elif side == 1 and split_progress(name):
+                progress.append(name)
+    found_names = {exchange: _NAMES[found] for exchange, found in bits.items()}
+    return Survey(found_names, strange, progress)
 
 
 def is_strange(name: str) -> bool:

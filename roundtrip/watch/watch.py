@@ -52,6 +52,10 @@ class Watch:
         for watcher in list(self._watchers.values()):
             watcher.check()
 
+    def backends(self) -> dict[str, str]:
+        """Which backend watches each folder, by its key."""
+        return {folder: placed.backend for folder, placed in self._placed.items()}
+
     def close(self) -> None:
         """Report nothing more and give everything back."""
         for watcher in self._watchers.values():

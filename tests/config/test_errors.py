@@ -40,7 +40,8 @@ WRONG_KEYS = [
     ("'a.b': 1\n", '1: "a.b": unknown key; remove it, or use one of: '),
     (HTTP % "method: GET", f"1: {AT}.http.url: missing; this key is required"),
     ("pipelines:\n  p: {}", "2: pipelines.p.steps: missing; this key is required"),
-    ("pipelines:\n  p:\n    steps:\n      - name: s\n        command: x", f"5: {AT}.command: this version has no command steps; this version has: http"),
+    ("pipelines:\n  p:\n    steps:\n      - name: s\n        plugin: x", f"5: {AT}.plugin: a plugin is a python step here; write python: NAME"),
+    ("pipelines:\n  p:\n    steps:\n      - name: s", f"4: {AT}: says not what is done; give it one of: http, command, python, lookup"),
     ("inbox: a\nlog: {}\ninbox: b", "3: inbox: duplicate key, already on line 1; remove one of the two"),
     ("- a\n- b", "1: must be a mapping of keys to values, not a list"),
     ("just text", "1: must be a mapping of keys to values, not text"),
@@ -74,7 +75,7 @@ WRONG_VALUES = [
     ("secrets: {'a b': x}", '1: secrets."a b": is not a secret\'s name; use letters, digits, \'_\', \'-\' and \'.\''),
     ("pipelines: {p: {steps: []}}", "1: pipelines.p.steps: must not be empty; give it at least one item"),
     ("pipelines: {p: {match: [''], steps: [{name: s, http: {url: 'http://h/'}}]}}", "1: pipelines.p.match[0]: is an empty glob and matches nothing; write '*' to match all"),
-    ("pipelines: {p: {format: xml, steps: [{name: s, http: {url: 'http://h/'}}]}}", "1: pipelines.p.format: this version does not have xml yet; use auto, csv, json, jsonl or raw"),
+    ("pipelines: {p: {format: xlm, steps: [{name: s, http: {url: 'http://h/'}}]}}", "1: pipelines.p.format: must be auto, csv, tsv, json, jsonl, xml or raw, not 'xlm'; did you mean 'xml'?"),
     ("pipelines: {p/q: {steps: [{name: s, http: {url: 'http://h/'}}]}}", '1: pipelines."p/q": is not a usable name; use up to 64 letters, digits, \'_\', \'-\' and \'.\', beginning with a letter or digit'),
 ]  # fmt: skip
 
@@ -100,7 +101,7 @@ WRONG_STEPS = [
     (HTTP % "url: 'http://h/', headers: {'X Y': a}", f"1: {AT}.http.headers.\"X Y\": is not a header's name; use letters, digits and '-'"),
     (HTTP % "url: 'http://h/', headers: {X: \"a\\nb\"}", f"1: {AT}.http.headers.X: has a line break or control character; a header's value is one line"),
     (HTTP % "url: 'http://h/', body: '${x'", f"1: {AT}.http.body: has '${{' without a secret's name and '}}'; write ${{NAME}}, or $${{ for a literal ${{"),
-    (HTTP % "url: 'http://h/', json: {a: ['${X}']}", f"1: {AT}.http.json: has ${{...}}, which is not filled in here; use headers, query or body"),
+    (HTTP % "url: 'http://h/', json: {a: ['${X}']}", f"1: {AT}.http.json: has ${{...}}, which is not filled in here; use auth, headers, query or body"),
     (HTTP % "url: 'http://h/', json: {a: '{x!r}'}", f"1: {AT}.http.json: has a brace that is not a {{field}}; a field is a name of letters, digits, '_', '-' and '.'"),
     (HTTP % "url: 'http://h/', body: '{x[0]}'", f"1: {AT}.http.body: has a brace that is not a {{field}}; a field is a name of letters, digits, '_', '-' and '.'"),
     (HTTP % "url: 'http://h/{ip'", f"1: {AT}.http.url: has a brace that is not a {{field}}; a field is a name of letters, digits, '_', '-' and '.'"),
@@ -194,19 +195,19 @@ def test_anchors_and_aliases_work(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     retry = "[{name: s, http: &h {url: 'http://h/'}}, {name: t, http: *h}]"
     file.write_text(f"role: b\npipelines: {{p: {{steps: {retry}}}}}\n")
-    assert [step.url for step in load(file).pipelines[0].steps] == ["http://h/", "http://h/"]
+    assert [step.action.url for step in load(file).pipelines[0].steps] == ["http://h/", "http://h/"]
 
 
 def test_braces_in_a_body_are_ordinary_characters(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("role: b\n" + HTTP % "url: 'http://h/', body: '{\"ip\": \"{ip}\", {{x y}}}'")
-    assert load(file).pipelines[0].steps[0].body == '{"ip": "{ip}", {{x y}}}'
+    assert load(file).pipelines[0].steps[0].action.body == '{"ip": "{ip}", {{x y}}}'
 
 
 def test_what_the_engine_refuses_is_an_error_for_role_b(tmp_path: Path) -> None:
     text = "pipelines:\n  p: {format: raw, steps: [{name: s, http: {url: 'http://h/'}}]}"
     assert problems(tmp_path, text, "b") == [
-        "2: pipelines.p: step s: format raw sends the file: use POST, PUT or PATCH"
+        "2: pipelines.p.steps[0].http.method: format raw sends the file; use POST, PUT or PATCH"
     ]
 
 

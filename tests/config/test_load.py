@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from roundtrip.config import Settings, load
-from roundtrip.enrich.settings import Rate, Retry
+from roundtrip.enrich.settings import HttpSettings, Rate, Retry
 from roundtrip.errors import ConfigError, ExitCode
 
 EXAMPLE = """\
@@ -71,6 +71,12 @@ def problems(file: Path | None, role: str | None = None) -> list[str]:
     return [line.replace(f"{file}:", "") for line in caught.value.problems]
 
 
+def http(settings: Settings) -> HttpSettings:
+    action = settings.pipelines[0].steps[0].action
+    assert isinstance(action, HttpSettings)
+    return action
+
+
 def test_the_design_example_becomes_what_it_says(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +87,7 @@ def test_the_design_example_becomes_what_it_says(
     (pipeline,) = settings.pipelines
     assert (pipeline.name, pipeline.match) == ("ip-intel", ("*.csv", "*.jsonl"))
     (step,) = pipeline.steps
-    assert step.headers == {"Authorization": "Bearer s3cret"}
+    assert http(settings).headers == {"Authorization": "Bearer s3cret"}
     assert (step.rate, step.retry, step.cache) == (Rate(50, 1.0), Retry(5, 60.0), 7 * 86400.0)
     assert step.select == {"country": "country", "city": "location.city"}
 
@@ -175,7 +181,7 @@ def test_the_environment_comes_before_credentials_before_files(
     (tmp_path / "credentials").mkdir()
 
     def header() -> str:
-        return load(write(text)).pipelines[0].steps[0].headers["X"]
+        return http(load(write(text))).headers["X"]
 
     assert header() == "from-file"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
@@ -192,7 +198,7 @@ def test_a_missing_secret_names_its_line_for_role_b_and_is_no_matter_for_role_a(
     write: Write,
 ) -> None:
     file = write(EXAMPLE)
-    assert load(file, "a").pipelines[0].steps[0].headers == {"Authorization": "Bearer ${GEO_TOKEN}"}
+    assert http(load(file, "a")).headers == {"Authorization": "Bearer ${GEO_TOKEN}"}
     assert problems(file, "b") == [
         "18: pipelines.ip-intel.steps[0].http.headers.Authorization: the secret GEO_TOKEN is "
         "nowhere; set the environment variable GEO_TOKEN, pass a systemd credential GEO_TOKEN, "
@@ -213,7 +219,7 @@ def test_no_secret_shows_in_what_settings_print(
         "'http://h/${TOKEN}', body: '${TOKEN}', headers: {X: '${TOKEN}'}, query: {q: '${TOKEN}'}"
     )
     settings = load(write("role: b\n" + STEP % ("url: " + place)))
-    step = settings.pipelines[0].steps[0]
+    step = http(settings)
     assert (step.url, step.body) == ("http://h/s3cret", "s3cret")
     assert (step.headers["X"], step.query["q"]) == ("s3cret", "s3cret")
     assert "s3cret" not in f"{settings!r} {settings} {dict(step.headers)!r} {dict(step.query)!r}"
@@ -225,7 +231,7 @@ def test_no_secret_shows_in_what_settings_print(
 
 def test_two_dollars_are_a_literal_reference(write: Write) -> None:
     settings = load(write("role: b\n" + STEP % "url: 'http://h/', body: 'a $${ b'"))
-    assert settings.pipelines[0].steps[0].body == "a ${ b"
+    assert http(settings).body == "a ${ b"
 
 
 @pytest.mark.parametrize(
@@ -237,6 +243,7 @@ def test_two_dollars_are_a_literal_reference(write: Write) -> None:
         ("url: 'http://h/', body: '{${S}}'", "hunter2", "has a word in braces once ${...}"),
         ("url: 'http://h/', body: '${S}'", "{{hunter2}}", "the secret S has a word in braces"),
         ("url: 'http://h/', headers: {X: '${S}'}", "hunter2\nX: y", "more than one line"),
+        ("url: 'http://h/', auth: {bearer: '${S}'}", "hunter2\udcff", "is not UTF-8 text"),
     ],
 )
 def test_a_secret_that_breaks_its_text_is_refused_and_not_shown(

@@ -21,7 +21,7 @@ def test_the_starters_pipelines_ask_the_chosen_port(tmp_path: Path) -> None:
     file.write_text(samples.pipelines(4711), encoding="utf-8")
     steps = [step for pipeline in load(file, "b").pipelines for step in pipeline.steps]
     assert len(steps) == 3
-    assert all(step.url.startswith("http://127.0.0.1:4711/") for step in steps)
+    assert all(step.action.url.startswith("http://127.0.0.1:4711/") for step in steps)
 
 
 def test_exactly_one_order_has_a_country_that_the_api_does_not_know() -> None:

@@ -105,5 +105,11 @@ def test_generated_parts_are_as_the_code_says() -> None:
 
 def test_every_page_is_reached_from_the_index() -> None:
     index = REPOSITORY / "docs" / "index.md"
-    linked = {(index.parent / target).resolve() for target in LINK.findall(index.read_text())}
-    assert set(PAGES[1:]) - linked - {index} == set()
+    reached, ahead = set(), [index]
+    while ahead:
+        page = ahead.pop()
+        if page.suffix == ".md" and page not in reached:
+            reached.add(page)
+            links = LINK.findall(page.read_text())
+            ahead += [(page.parent / target).resolve() for target in links]
+    assert set(PAGES[1:]) - reached == set()

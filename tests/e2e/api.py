@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from threading import Thread
 from types import TracebackType
@@ -37,6 +37,8 @@ class Api:
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self.waiting = 0
+        self.answered: Counter[str] = Counter()  # the same, once the answer was sent
+        self.idempotency_keys: defaultdict[str, set[str]] = defaultdict(set)
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
@@ -95,6 +97,7 @@ class Api:
         action, _, key = path.lstrip("/").partition("/")
         name = unquote(key) or query.get("name", [""])[0]
         self.calls[f"{action}:{name}"] += 1
+        self.idempotency_keys[name].add(headers.get("idempotency-key", ""))
         self.waiting += 1
         try:
             await self._open.wait()
@@ -104,6 +107,7 @@ class Api:
             await _stream(body, writer, turn=action == "turn")
         else:
             await _look_up(name, body, writer)
+        self.answered[f"{action}:{name}"] += 1
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> AsyncIterator[bytes]:

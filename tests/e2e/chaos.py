@@ -27,11 +27,14 @@ from roundtrip.client import AsyncClient
 from roundtrip.protocol.markers import Outcome
 from tests.e2e import each_step
 from tests.e2e.api import Api
-from tests.e2e.payloads import FORMATS, Sample, sample
+from tests.e2e.payloads import FORMATS, Sample, many, sample
 from tests.e2e.world import Host, World, wait_until
 
 _MI = 1024 * 1024
 _SAME_NAME = "again.csv"
+_AT_A_TIME = 40
+"""Calls of records that a kill of B may cost: 20 under way, or come and just being noted."""
+
 _LAST_WORD = 120.0
 """Seconds that the agents are given, once nobody kills them any more."""
 
@@ -65,6 +68,7 @@ class Balance:
     size: int = 0
     calls: int = 0
     needed: int = 0
+    again: int = 0
     republished: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -77,6 +81,7 @@ class Balance:
             "bytes handed in": self.size,
             "kills of A / of B": f"{self.kills['a']} / {self.kills['b']}",
             "API calls / needed without kills": f"{self.calls} / {self.needed}",
+            "calls of records made again": self.again,
             "published beyond the first time": self.republished,
             "seconds": round(self.seconds, 1),
             "faults": len(self.faults),
@@ -103,6 +108,8 @@ def _order(random: Random, number: int) -> Order:
     size = int(10 ** random.uniform(1, 4.5))
     if random.random() < 0.04:
         size = random.randrange(2 * _MI, 8 * _MI)
+    if random.random() < 0.04:
+        return Order(many(random, f"{number:05}.jsonl", random.randrange(500, 1500)), "rename")
     extension = random.choice(FORMATS)
     same = way == "submit" and random.random() < 0.4
     name = _SAME_NAME if same else f"{number:05}.{extension}"
@@ -192,6 +199,10 @@ class Chaos:
         balance.faults += [f"log: {line}" for line in world.defects()]
         balance.calls = sum(self._api.calls.values())
         balance.needed = sum(_calls_for(s) for s in samples)
+        of_records = [n for call, n in self._api.calls.items() if call.startswith("item:")]
+        balance.again = sum(of_records) - len(of_records)
+        if balance.again > balance.kills["b"] * _AT_A_TIME:
+            balance.faults.append(f"{balance.again} calls of records were made again")
         published = Counter(line["exchange"] for line in world.a.events("published"))
         balance.republished = sum(published.values()) - len(published)
         await self._ask_for_the_submitted()
@@ -243,7 +254,7 @@ def _calls_for(asked: Sample) -> int:
 
 
 def _keys(asked: Sample) -> list[bytes]:
-    return re.findall(rb"\bk[0-9]{1,6}\b", asked.content)
+    return re.findall(rb"\bk[0-9]{1,9}\b", asked.content)
 
 
 def run(folder: Path, seed: int, exchanges: int, kills: int) -> tuple[Balance, str]:

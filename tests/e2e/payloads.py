@@ -33,6 +33,12 @@ def sample(random: Random, name: str, size: int) -> Sample:
     return Sample(name, make(records, enriched=False), make(records, enriched=True))
 
 
+def many(random: Random, name: str, keys: int) -> Sample:
+    """JSON Lines whose records all have keys of their own, so that a kill finds calls under way."""
+    records = [{"id": str(n), "key": f"k{random.randrange(10**9)}"} for n in range(keys)]
+    return Sample(name, _jsonl(records, enriched=False), _jsonl(records, enriched=True))
+
+
 def _records(random: Random, size: int) -> list[dict[str, Any]]:
     """A few keys, whatever the size: large files repeat them in wide records."""
     few = min(max(size // 200, 1), 12)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roundtrip.enrich import Enricher, HttpStep, Pipeline, Result
+from roundtrip.enrich import Enricher, Pipeline, Result
+from tests.enrich.steps import http_step
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -87,7 +88,7 @@ def one_step(api: Api) -> Callable[..., Pipeline]:
     """Makes a pipeline of one step named geo: `one_step("/ip/{ip}", format="csv", ...)`."""
 
     def make(path: str, *, format: str = "auto", **settings: Any) -> Pipeline:
-        step = HttpStep("geo", api.url + path, **settings)
+        step = http_step("geo", api.url + path, **settings)
         return Pipeline("test", (step,), format=format)
 
     return make

@@ -13,10 +13,13 @@ from roundtrip.enrich import RecordFault
 from roundtrip.enrich.template import Template, Url, header_text, structure
 
 HOSTILE = [
-    "a/b", "?x=1", "#top", "@evil.example", ":80", "//evil.example/", "\\\\evil", "%2e%2e%2f",
+    "a/b", "?x=1", "#top", "@evil.example", ":80", "//evil.example/", "\\\\evil", "%2f", "%25",
     "{ip}", "{{ip}}", "a b", "ü€😀", "\r\nHost: evil", "\x00", "&admin=1", "=", ";", "http://evil/",
 ]  # fmt: skip
-CLIMBING = ["..", ".", "../x", "x/..", "..\\x", "a/./b", "../../admin"]
+CLIMBING = [
+    "..", ".", "../x", "x/..", "..\\x", "a/./b", "../../admin", "%2e%2e%2f", "%2e", "..%2fadmin",
+    "..;", "..;a=b", "%252e%252e", "..%5cx",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("value", HOSTILE)
@@ -112,3 +115,25 @@ def test_a_json_template_keeps_the_type_of_a_lone_field() -> None:
 def test_text_that_utf8_can_not_hold_is_a_record_fault() -> None:
     with pytest.raises(RecordFault, match="not valid text"):
         Url("https://a/{ip}", {}).render({"ip": "\ud800"})
+
+
+def test_credentials_stand_beside_the_origin_and_not_in_it() -> None:
+    url = Url("https://us%40er:pw@API.example:8443/x", {})
+    assert (url.userinfo, url.host) == ("us%40er:pw", "API.example:8443")
+    assert (url.origin, url.constant) == (
+        "https://API.example:8443",
+        "https://API.example:8443/x",
+    )
+
+
+def test_constants_of_the_query_are_no_templates() -> None:
+    url = Url("https://a/{p}?x=1", {"q": "{p}"}, {"k&": "{p}&"})
+    assert url.render({"p": "v"}) == "https://a/v?x=1&q=v&k%26=%7Bp%7D%26"
+
+
+@pytest.mark.parametrize(
+    ("literal", "sent"), [("50%", "50%25"), ("%zz", "%25zz"), ("%2F", "%2F"), ("%é", "%25%C3%A9")]
+)
+def test_a_percent_sign_that_encodes_nothing_is_encoded_itself(literal: str, sent: str) -> None:
+    url = Url(f"https://a/{literal}/{{p}}?q={literal}", {})
+    assert url.render({"p": "v"}) == f"https://a/{sent}/v?q={sent}"

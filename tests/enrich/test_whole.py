@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roundtrip.enrich import HttpStep, PayloadFault, Pipeline, Retry
+from roundtrip.enrich import PayloadFault, Pipeline, Retry
+from tests.enrich.steps import http_step
 
 BIG = 8 * 1024 * 1024
 
@@ -44,7 +45,7 @@ async def test_several_steps_hand_the_file_on(api: Any, engine: Any) -> None:
         return web.Response(body=await request.read() + request.path.encode())
 
     api.answer = answer
-    steps = tuple(HttpStep(n, f"{api.url}/{n}", method="PUT") for n in "abc")
+    steps = tuple(http_step(n, f"{api.url}/{n}", method="PUT") for n in "abc")
     payload = os.urandom(BIG)
     _, out = await engine.run(Pipeline("p", steps, format="raw"), "x", payload)
     assert out == payload + b"/a/b/c"
@@ -96,7 +97,7 @@ async def test_half_an_answer_is_never_taken_for_a_whole_one(
     raw_server: Any, engine: Any, method: str, size: int, requests: int
 ) -> None:
     server = await raw_server(cut_after(size))
-    step = HttpStep("s", f"http://127.0.0.1:{server.port}/", method=method, retry=Retry(3))
+    step = http_step("s", f"http://127.0.0.1:{server.port}/", method=method, retry=Retry(3))
     with pytest.raises(PayloadFault, match="Connection lost"):
         await engine.run(Pipeline("p", (step,), format="raw"), "x", b"x")
     assert server.requests == requests
@@ -116,7 +117,7 @@ async def test_a_silent_api_is_given_up_but_a_slow_transfer_is_not(
         await reader.read()
 
     def pipeline(port: int) -> Pipeline:
-        step = HttpStep("s", f"http://127.0.0.1:{port}/", method="POST", timeout=0.5)
+        step = http_step("s", f"http://127.0.0.1:{port}/", method="POST", timeout=0.5)
         return Pipeline("p", (step,), format="raw")
 
     slow, dead = await raw_server(drip), await raw_server(silent)
@@ -155,7 +156,7 @@ async def test_a_large_file_takes_constant_memory(
             await writer.drain()
 
     server = await raw_server(echo)
-    step = HttpStep("s", f"http://127.0.0.1:{server.port}/", method="POST")
+    step = http_step("s", f"http://127.0.0.1:{server.port}/", method="POST")
     source, target = tmp_path / "in", tmp_path / "out"
     with open(source, "wb") as sparse:
         sparse.truncate(size)
@@ -184,3 +185,26 @@ async def highest() -> None:
     while True:
         PEAK[0] = max(PEAK[0], resident())
         await asyncio.sleep(0.02)
+
+
+async def test_a_call_that_is_sent_when_its_payload_ends_is_not_made_again(
+    api: Any, engine: Any, one_step: Any
+) -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        arrived.set()
+        await go.wait()
+        return await reversed_body(request)
+
+    api.answer = answer
+    pipeline = one_step("/", format="raw", method="POST")
+    first = asyncio.create_task(engine.run(pipeline, "a", b"abc", exchange="X"))
+    await arrived.wait()
+    first.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    result, out = await engine.run(pipeline, "a", b"abc", exchange="X")
+    assert (out, result.stats.calls, len(api.seen)) == (b"cba", 0, 1)

@@ -23,9 +23,10 @@ import pytest
 from roundtrip import assembly
 from roundtrip.agent.agent import Agent
 from roundtrip.config import load
+from roundtrip.enrich.results import Progress
 from roundtrip.logs import JsonLines
 from roundtrip.protocol.markers import Outcome, RequestMarker
-from roundtrip.roles.responder import Answer, Enrich
+from roundtrip.roles.enrichment import Answer, Enrich
 
 PATIENCE = 20.0  # seconds; shared machines pause
 
@@ -172,18 +173,33 @@ async def shell(script: str, **options: Any) -> str:
     return await ran("sh", "-euc", script, **options)
 
 
-async def _same(
-    request: RequestMarker, source: BinaryIO, sink: BinaryIO, cancelled: Callable[[], bool]
-) -> Answer:
-    while piece := source.read(1 << 20):
-        sink.write(piece)
-    return Answer(Outcome.ENRICHED, {}, request.pipeline or "same")
+class Same:
+    """Gives back what it got, and has nothing to remember."""
+
+    async def __call__(
+        self,
+        request: RequestMarker,
+        source: BinaryIO,
+        sink: BinaryIO,
+        cancelled: Callable[[], bool],
+        report: Callable[[Progress], None],
+    ) -> Answer:
+        while piece := source.read(1 << 20):
+            sink.write(piece)
+        return Answer(Outcome.ENRICHED, {}, request.pipeline or "same")
+
+    def forget(self, exchange: str) -> None:
+        """See `Enrich.forget`."""
+
+    def open_scopes(self) -> set[str]:
+        """See `Enrich.open_scopes`."""
+        return set()
 
 
-def give_back(enrich: Enrich = _same) -> pytest.MonkeyPatch:
+def give_back(enrich: Enrich | None = None) -> pytest.MonkeyPatch:
     """Make every agent B that is built from now on enrich like this; undo what is returned."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(assembly, "_enrichment", lambda settings: enrich)
+    patch.setattr(assembly, "_Enrichment", lambda enricher: enrich or Same())
     return patch
 
 

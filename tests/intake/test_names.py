@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from roundtrip.errors import PipelineError
-from tests.intake.hosts import PATIENCE, Hosts, agents, give_back, until
+from roundtrip.roles.enrichment import Answer
+from tests.intake.hosts import PATIENCE, Hosts, Same, agents, give_back, until
 
 HOSTILE = {
     "not UTF-8": b"caf\xe9 \xff\xfe.csv",
@@ -73,10 +74,11 @@ async def test_a_collision_never_overwrites(kind: str, working: Hosts) -> None:
 async def fail(hosts: Hosts, names: list[bytes], seconds: float = PATIENCE) -> set[bytes]:
     """Have these refused by B; returns what is in failed/ then."""
 
-    async def refuse(*_: object) -> None:
-        raise PipelineError("not today")
+    class Refuse(Same):
+        async def __call__(self, *_: object) -> Answer:
+            raise PipelineError("not today")
 
-    patch, failed = give_back(refuse), os.fsencode(hosts.a.failed)  # type: ignore[arg-type]
+    patch, failed = give_back(Refuse()), os.fsencode(hosts.a.failed)
     try:
         async with agents(hosts):
             for name in names:

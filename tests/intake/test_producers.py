@@ -111,12 +111,14 @@ async def test_a_latecomer_has_nothing_to_complain_about_with_a_settle_time(
 
 async def test_dd_in_slow_pieces_is_taken_only_after_the_last(working: Hosts) -> None:
     script = f"for n in 1 2 3 4 5 6; do echo piece $n; sleep 0.15; done > {working.outbox}/slow.txt"
-    writing = asyncio.create_task(shell(script))
-    await until((working.outbox / "slow.txt").exists)
-    while not writing.done():
+    whole = b"".join(b"piece %d\n" % n for n in range(1, 7))
+    writing, path = asyncio.create_task(shell(script)), working.outbox / "slow.txt"
+    await until(path.exists)
+    while path.exists() and path.stat().st_size < len(whole):
         assert working.log.of("taken") == []
         await asyncio.sleep(0.02)
-    assert await working.delivered("slow.txt") == b"".join(b"piece %d\n" % n for n in range(1, 7))
+    await writing
+    assert await working.delivered("slow.txt") == whole
 
 
 async def test_a_slow_writer_whose_file_another_program_closes_meanwhile(working: Hosts) -> None:

@@ -8,9 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
+from roundtrip.enrich.results import Progress, Stats
 from roundtrip.errors import PipelineError
+from roundtrip.protocol.markers import Outcome
 from roundtrip.protocol.names import marker_of
-from roundtrip.roles.responder import Answer, Responder
+from roundtrip.protocol.progress import progress_name, split_progress
+from roundtrip.roles import progress
+from roundtrip.roles.enrichment import Answer, sums
+from roundtrip.roles.responder import Responder
 from tests.roles.driver import to_rest
 from tests.roles.world import ENRICHED, EXCHANGE, ORIGINAL, World
 
@@ -137,6 +142,25 @@ def test_a_request_withdrawn_while_it_is_enriched_gets_no_answer() -> None:
     assert world.files("enriched") == {} == world.files("b/kept")
 
 
+def test_a_withdrawal_whose_event_was_lost_is_found_by_a_listing() -> None:
+    world = World()
+    shell_request(world, marker=b'{"v": 1}')
+    told: list[bool] = []
+
+    async def guard(moment: str, operation: str) -> None:
+        if operation == "call b/api":
+            await world.roles["b"].rescan()
+            told.append(world.cancelled())
+            world.files("unenriched").clear()
+            await world.roles["b"].rescan()
+            told.append(world.cancelled())
+
+    world.disk.guard = guard
+    answer(world)
+    assert told == [False, True]
+    assert world.files("enriched") == {} == world.files("b/kept")
+
+
 @pytest.mark.parametrize(
     ("marker", "reason"),
     [
@@ -172,7 +196,7 @@ def failing(error: Exception) -> Callable[[bytes], Answer | None]:
     ("error", "detail"),
     [
         (PipelineError("there is no pipeline 'x'"), "there is no pipeline 'x'"),
-        (ZeroDivisionError("a defect"), "a defect"),
+        (ZeroDivisionError("a defect"), "ZeroDivisionError; host B's log says where"),
     ],
 )
 def test_a_request_that_cannot_be_enriched_is_answered_once_with_a_problem_document(
@@ -395,3 +419,76 @@ def test_a_large_payload_that_changes_between_its_two_readings_is_not_answered_w
     world.enrich = overwrite_once
     answer(world)
     assert world.files("enriched")[NAME] == b"NEW\n" * 300_000
+
+
+def test_a_long_exchange_shows_how_far_it_is_until_its_answer_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    world = World()
+    shell_request(world)
+    seen: list[str] = []
+
+    def shown() -> list[str]:
+        return [name for name in world.files("enriched") if split_progress(name)]
+
+    async def guard(moment: str, operation: str) -> None:
+        if operation == "call b/api":
+            world.report(Progress(0.5, Stats(records=1, calls=1), "a quota is spent"))
+            while not shown():
+                await asyncio.sleep(0)
+            seen.append(json.loads(world.files("enriched")[shown()[0]])["waiting"]["reason"])
+            assert world.roles["b"].held_up == {NAME}
+        if operation == f"rename enriched/{MARKER}" and moment == "after":
+            seen.append(f"answered, {len(shown())} shown")
+
+    world.disk.guard = guard
+    answer(world)
+    assert seen == ["a quota is spent", "answered, 1 shown"]
+    assert sorted(world.files("enriched")) == [NAME, MARKER]
+    assert world.roles["b"].held_up == set()
+
+
+def test_what_a_killed_life_left_of_progress_and_of_the_ledger_is_found_by_a_listing() -> None:
+    world = World()
+    world.files("enriched")[progress_name("gone.csv", 7)] = b"{}"
+    world.paid.update({"gone.csv", NAME})
+    shell_request(world, marker=b'{"v": 1}')
+    world.start("b")
+    assert asyncio.run(world.roles["b"].rescan()) == ["gone.csv"]
+    assert world.files("enriched") == {}
+    to_rest(world, "gone.csv", roles="b")
+    assert world.paid == {NAME}, "that one is still asked for"
+
+
+def test_what_was_paid_for_is_remembered_until_the_exchange_is_over() -> None:
+    world = World()
+    shell_request(world)
+    answer(world)
+    assert world.paid == {NAME}
+    world.files("unenriched").clear()
+    answer(world)
+    assert world.paid == set()
+
+
+def test_a_tally_is_kept_of_answers_bytes_and_calls() -> None:
+    world = World()
+    shell_request(world)
+    stats = Stats(records=2, ok=2, calls=3, cached=1)
+
+    def enrich(content: bytes) -> Answer:
+        world.report(Progress(0.5, Stats(records=1, ok=1, calls=2)))
+        return Answer(Outcome.ENRICHED, sums(stats), "upper")
+
+    world.enrich = enrich
+    answer(world)
+    steal_answer(world)
+    answer(world)
+    asyncio.run(world.roles["b"].rescan())
+    tally = world.roles["b"].tally
+    assert tally.work == {"records": 2, "ok": 2, "failed": 0, "calls": 3, "cached": 1}
+    assert tally.outcomes == {Outcome.ENRICHED: 2}, "given twice"
+    assert tally.bytes["in"] == len(ORIGINAL)
+    assert tally.bytes["out"] == 2 * len(ENRICHED)
+    assert sum(tally.durations) == 2
+    assert tally.listed == {"answered": 1}

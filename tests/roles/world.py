@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, BinaryIO
 
+from roundtrip.enrich.results import Progress
 from roundtrip.protocol.markers import Outcome, RequestMarker
 from roundtrip.protocol.names import marker_of
 from roundtrip.roles import ticket as tickets
 from roundtrip.roles.desk import Desk
+from roundtrip.roles.enrichment import Answer
 from roundtrip.roles.requester import Requester, RequesterSettings
-from roundtrip.roles.responder import Answer, Responder, ResponderSettings
+from roundtrip.roles.responder import Responder, ResponderSettings
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.memory import MemoryDisk
 
@@ -50,10 +52,13 @@ class World:
         self.disk = MemoryDisk()
         self.clock = Clock()
         self.enriched: Counter[str] = Counter()
+        self.paid: set[str] = set()  # what B's ledger holds
         self.enrich: Callable[[bytes], Answer | None] = lambda content: None
         self._asking = RequesterSettings(attempts=attempts, archive_keep=archive_keep)
         self._answering = ResponderSettings(answers=answers, exchanges=exchanges)
         self.wake: Callable[[str], object] = lambda exchange: None
+        self.report: Callable[[Progress], None] = lambda progress: None
+        self.cancelled: Callable[[], bool] = lambda: False
         for label in ("unenriched", "enriched", "b/kept", "b/quarantine"):
             self.disk.folder(label)
         for label in A_FOLDERS:
@@ -90,7 +95,7 @@ class World:
             self.disk.folder("enriched"),
             self.disk.folder("b/kept"),
             self.disk.folder("b/quarantine"),
-            self._enrich,
+            Enrichment(self),
             self._answering,
             wake=self._wake,
             clock=self.clock,
@@ -98,19 +103,6 @@ class World:
 
     def _wake(self, exchange: str) -> None:
         self.wake(exchange)
-
-    async def _enrich(
-        self,
-        request: RequestMarker,
-        source: BinaryIO,
-        sink: BinaryIO,
-        cancelled: Callable[[], bool],
-    ) -> Answer:
-        await self.disk.guard("look", "call b/api")  # The API takes its time.
-        content = source.read()
-        self.enriched[request.exchange] += 1
-        sink.write(content.upper())
-        return self.enrich(content) or Answer(Outcome.ENRICHED, {}, "upper")
 
     def check_always(self) -> None:
         """What must hold at every instant, whoever reads the folders now."""
@@ -139,7 +131,40 @@ class World:
             label: [name for name in self.files(label) if not name.startswith(".")]
             for label in labels
         }
+        if self.paid:
+            found["ledger"] = sorted(self.paid)
         return {label: names for label, names in found.items() if names}
+
+
+class Enrichment:
+    """What stands for the engine: it makes everything upper case, and its ledger is the world's."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    async def __call__(
+        self,
+        request: RequestMarker,
+        source: BinaryIO,
+        sink: BinaryIO,
+        cancelled: Callable[[], bool],
+        report: Callable[[Progress], None],
+    ) -> Answer:
+        world = self.world
+        world.report = report
+        world.cancelled = cancelled
+        await world.disk.guard("look", "call b/api")  # The API takes its time.
+        content = source.read()
+        world.enriched[request.exchange] += 1
+        world.paid.add(request.exchange)
+        sink.write(content.upper())
+        return world.enrich(content) or Answer(Outcome.ENRICHED, {}, "upper")
+
+    def forget(self, exchange: str) -> None:
+        self.world.paid.discard(exchange)
+
+    def open_scopes(self) -> set[str]:
+        return set(self.world.paid)
 
 
 @types.coroutine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
@@ -15,8 +15,9 @@ MAX_RECORD = 64 * 1024 * 1024  # bytes or characters; a larger record fails the 
 class Record:
     """One record. `fields` is what templates see and what answers are put into.
 
-    `unreadable` is set when the record could not be read: then no step runs, and `raw` is what
-    stood there. `faults` has the error of each step that failed, by its `into`.
+    `unreadable` is set when the record could not be read: then no step runs. `raw` is what stood
+    there, in the format's own terms. `faults` has the error of each step that failed, by its
+    `into`. `dropped` records stay out of the answer.
     """
 
     position: int  # the line it begins on, or its number in an array; from 1
@@ -42,10 +43,14 @@ class Writer(Protocol):
     """Writes records in the format that they came in."""
 
     def write(self, record: Record) -> None:
-        """Write one record, untouched but for what the steps put into it."""
+        """Write the next record, untouched but for what the steps put into it.
+
+        Every record is to come here, dropped ones too: they are left out, but what stood between
+        them and the record before may have to stay.
+        """
 
     def close(self) -> None:
-        """Write what ends the payload; the sink stays open."""
+        """Write what ends the payload; the sink stays open. Raises PayloadFault if it is broken."""
 
 
 class Format(Protocol):
@@ -59,4 +64,9 @@ class Format(Protocol):
         """The records in order. Raises PayloadFault, saying where, when there is no going on."""
 
     def writer(self, sink: BinaryIO) -> Writer:
-        """A writer into `sink`, which is only ever appended to."""
+        """A writer into `sink`, which is only ever appended to. To be made before reading."""
+
+
+def places(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Where the steps put their answers: each `into` once, in the order of the steps."""
+    return tuple(dict.fromkeys(column.into for column in columns))

@@ -1,13 +1,15 @@
-"""CSV: the header is kept, and columns are appended in the order of steps and their `select`.
+"""CSV and TSV: columns are appended in the order of steps and their `select`.
 
-- Delimiter (comma, semicolon, tab, bar) and line end are taken from the header's line.
-- UTF-8 with or without BOM, UTF-16 with BOM, and if it is neither, Latin-1. The answer is UTF-8, as
-  what APIs answer needs it, and begins with a BOM if the request did.
+- Delimiter (comma, semicolon, tab, bar) and line end are taken from the first line. A TSV has tabs,
+  and otherwise the same rules: a cell with a tab, a line end or a quote in it stands in quotes.
+- UTF-8 with or without BOM, UTF-16 with BOM, and if it is neither, Latin-1; or what is given. The
+  answer is UTF-8, as what APIs answer needs it, and begins with a BOM if a UTF-8 request did.
 - Cells stay as they are; quotes are written only where they are needed. Empty lines are skipped.
 - A row with too few or too many cells is a record error and no call is made for it, as its fields
   can't be told apart. It is written as it came, cells in excess after the appended columns.
-- A column that is already there is filled in place.
+- A column that is already there is filled in place, unless the step was skipped.
 - Values that aren't text are written as JSON; null is an empty cell.
+- Columns named in the settings mean that the table has no header, and then it gets none.
 """
 
 from __future__ import annotations
@@ -15,46 +17,40 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import re
 from collections.abc import Generator, Sequence
 from typing import BinaryIO, cast
 
 from roundtrip.enrich import json_text
 from roundtrip.enrich.faults import PayloadFault, RecordFault
 from roundtrip.enrich.formats import Column, Record
+from roundtrip.enrich.formats.dialect import dialect
+from roundtrip.enrich.settings import Csv
 
-HEAD = 64 * 1024  # bytes that the dialect is judged by
 MAX_CELL = 16 * 1024 * 1024  # characters: an unclosed quote must not swallow a large file
-DELIMITERS = ",;\t|"
-
-_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class TableFormat:
-    """A CSV payload; implements `Format`. Opening reads it once if its encoding is in doubt."""
+    """A CSV or TSV payload; implements `Format`. Opening reads it if its encoding is in doubt."""
 
-    media_type = "text/csv; charset=utf-8"
-
-    def __init__(self, source: BinaryIO, columns: Sequence[Column]) -> None:
+    def __init__(
+        self, source: BinaryIO, columns: Sequence[Column], given: Csv, *, tabs: bool
+    ) -> None:
+        self.columns = columns
+        self.dialect = dialect(source, given, tabs=tabs)
+        self.header = list(given.header)  # if not given, known when the first record is
+        self.headless = bool(given.header)
+        self.media_type = f"text/{'tab-separated-values' if tabs else 'csv'}; charset=utf-8"
         self._source = source
-        self._columns = columns
-        self._encoding = _encoding(source)
-        text = source.read(HEAD).decode(self._encoding, "replace")
-        source.seek(0)
-        end = _LINE_END.search(text)
-        self._delimiter = delimiter(text[: end.start()] if end else text)
-        self._line_end = end[0] if end else "\n"
-        self._bom = source.read(3) == codecs.BOM_UTF8
-        source.seek(0)
-        self._header: list[str] = []
 
     def records(self) -> Generator[Record, None, None]:
         """See `Format.records`."""
         csv.field_size_limit(MAX_CELL)
-        text = io.TextIOWrapper(self._source, self._encoding, newline="")
-        rows = csv.reader(text, delimiter=self._delimiter)
+        encoding = self.dialect.encoding
+        text = io.TextIOWrapper(self._source, encoding, newline="")
+        rows = csv.reader(text, delimiter=self.dialect.delimiter, quotechar=self.dialect.quote)
         try:
-            self._header = next(rows, [])
+            if not self.headless:
+                self.header = next(filter(None, rows), [])
             line = rows.line_num
             for cells in rows:
                 if cells:
@@ -64,39 +60,25 @@ class TableFormat:
             position = {"line": rows.line_num}
             detail = f"line {rows.line_num}: {error}"
             raise PayloadFault("Unreadable payload", detail, position=position) from None
-        except UnicodeDecodeError:  # only UTF-16: the others were tried, or can't fail
-            detail = f"after line {rows.line_num}: not valid {self._encoding}"
+        except UnicodeError:  # UTF-16 or a given encoding: the others were tried, or can't fail
+            detail = f"after line {rows.line_num}: not valid {encoding}"
             raise PayloadFault("Unreadable payload", detail) from None
         finally:
             text.detach()  # or closing it would close the source
 
     def writer(self, sink: BinaryIO) -> TableWriter:
         """See `Format.writer`."""
-        if self._bom:
+        if self.dialect.bom:
             sink.write(codecs.BOM_UTF8)
         return TableWriter(self, sink)
 
-    @property
-    def header(self) -> list[str]:
-        """The names of the columns, known when the first record is."""
-        return self._header
-
-    @property
-    def columns(self) -> Sequence[Column]:
-        """The columns that the steps add."""
-        return self._columns
-
-    @property
-    def dialect(self) -> tuple[str, str]:
-        """Delimiter and line end."""
-        return self._delimiter, self._line_end
-
     def _record(self, line: int, cells: list[str]) -> Record:
         size = sum(map(len, cells))
-        expected = len(self._header)
-        if len(cells) == expected:
-            return Record(line, dict(zip(self._header, cells, strict=True)), size, cells)
-        detail = f"line {line} has {len(cells)} cells, the header has {expected}"
+        header = self.header
+        if len(cells) == len(header):
+            return Record(line, dict(zip(header, cells, strict=True)), size, cells)
+        named = "pipeline names" if self.headless else "header has"
+        detail = f"line {line} has {len(cells)} cells, the {named} {len(header)}"
         return Record(line, {}, size, cells, RecordFault("Unreadable record", detail))
 
 
@@ -105,18 +87,30 @@ class TableWriter:
 
     def __init__(self, table: TableFormat, sink: BinaryIO) -> None:
         self._table = table
-        delimiter, line_end = table.dialect
+        dialect = table.dialect
         # csv leaves a bare \r unquoted unless its line end holds one: so \r\n here, and then ours
-        lines = _Lines(sink, line_end)
-        self._csv = csv.writer(lines, delimiter=delimiter, lineterminator="\r\n")
+        self._csv = csv.writer(
+            _Lines(sink, dialect.line_end),
+            delimiter=dialect.delimiter,
+            quotechar=dialect.quote,
+            lineterminator="\r\n",
+        )
         self._places: list[tuple[int, Column]] = []
+        self._origins: dict[str, int] = {}
+        self._width = 0
         self._appended = 0
         self._begun = False
 
     def write(self, record: Record) -> None:
         """See `Writer.write`."""
+        if record.dropped:
+            return
         self._begin()
-        self._csv.writerow(self._row(record))
+        try:
+            self._csv.writerow(self._row(record))
+        except UnicodeEncodeError:  # a given encoding (UTF-7, say) can hold lone surrogates
+            detail = f"line {record.position} holds no valid text"
+            raise PayloadFault("Unwritable record", detail) from None
 
     def close(self) -> None:
         """See `Writer.close`."""
@@ -129,22 +123,38 @@ class TableWriter:
         header = list(self._table.header)
         if not header:
             return
-        for column in self._table.columns:
+        self._width = len(header)
+        columns = self._table.columns
+        self._origins = {c.into: header.index(c.into) for c in columns if c.into in header}
+        for column in columns:
             if column.name not in header:
                 header.append(column.name)
             self._places.append((header.index(column.name), column))
-        self._appended = len(header) - len(self._table.header)
-        self._csv.writerow(header)
+        self._appended = len(header) - self._width
+        if not self._table.headless:
+            self._csv.writerow(header)
 
     def _row(self, record: Record) -> list[str]:
         cells = cast("list[str]", record.raw)
-        width = len(self._table.header)
+        width = self._width
         added = max(0, width - len(cells)) + self._appended
         row = [*cells[:width], *[""] * added, *cells[width:]]
         for place, column in self._places:
-            if record.unreadable is None or column.error:
+            if record.unreadable is not None:
+                if column.error:
+                    row[place] = str(record.unreadable)
+            elif self._answered(record, column.into):
                 row[place] = _cell(record, column)
         return row
+
+    def _answered(self, record: Record, into: str) -> bool:
+        """Whether the step ran: what stands at `into` is its answer, and not the record's own."""
+        if into in record.faults:
+            return True
+        if into not in record.fields:
+            return False
+        origin = self._origins.get(into)
+        return origin is None or record.fields[into] is not record.raw[origin]
 
 
 class _Lines:
@@ -158,31 +168,8 @@ class _Lines:
         return self._sink.write((line[:-2] + self._line_end).encode())
 
 
-def delimiter(line: str) -> str:
-    """The delimiter that stands most often, outside quotes, in a header's line."""
-    bare = "".join(line.split('"')[::2])
-    return max(DELIMITERS, key=bare.count)
-
-
-def _encoding(source: BinaryIO) -> str:
-    head = source.read(3)
-    source.seek(0)
-    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return "utf-16"
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        while piece := source.read(1024 * 1024):
-            decoder.decode(piece)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return "latin-1"
-    finally:
-        source.seek(0)
-    return "utf-8-sig"
-
-
 def _cell(record: Record, column: Column) -> str:
-    fault = record.faults.get(column.into) or record.unreadable
+    fault = record.faults.get(column.into)
     if column.error:
         return str(fault or "")
     if fault is not None:

@@ -1,0 +1,1 @@
+"""What B must not forget: paid answers, tickets of jobs under way, and what is spent of quotas."""
