@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from roundtrip import __version__
 from roundtrip.agent.agent import Agent, AgentSettings
 from roundtrip.agent.outbox import Outbox
-from roundtrip.agent.shares import SharePair
+from roundtrip.agent.shares import RemoteSettings, SharePair
 from roundtrip.config import Settings
 from roundtrip.places import Places
 from roundtrip.protocol.markers import Outcome, RequestMarker
@@ -42,8 +42,8 @@ def build_agent(settings: Settings) -> Agent:
     places = Places(settings)
     places.check()
     durable = settings.durability == "full"
-    shares = SharePair(places.role, places.unenriched, places.enriched, durable=durable)
     pins = PosixFolder(places.pins)
+    shares = _shares(settings, places, pins)
     agent = Agent(
         shares,
         pins,
@@ -53,6 +53,7 @@ def build_agent(settings: Settings) -> Agent:
             version=__version__,
             heartbeat=settings.timing.heartbeat,
             rescan=settings.timing.rescan,
+            stop_timeout=settings.timing.stop_timeout,
             exchanges=settings.limits.exchanges,
         ),
     )
@@ -64,6 +65,19 @@ def build_agent(settings: Settings) -> Agent:
     if settings.metrics_listen is not None:
         _export(agent, settings.metrics_listen, places, hosts)
     return agent
+
+
+def _shares(settings: Settings, places: Places, pins: PosixFolder) -> SharePair:
+    asks = places.role is Role.REQUESTER
+    access = settings.shares.unenriched_access if asks else settings.shares.enriched_access
+    return SharePair(
+        places.role,
+        places.unenriched,
+        places.enriched,
+        pins,
+        durable=settings.durability == "full",
+        remote=RemoteSettings(access, settings.timing.share_timeout),
+    )
 
 
 def _export(
@@ -90,15 +104,15 @@ def _employ_requester(
 ) -> None:
     desk = places.desk(durable=durable)
     requester = Requester(
-        shares.unenriched,
-        shares.enriched,
+        shares.remote,
+        shares.local,
         desk,
         RequesterSettings(
             settle=settings.timing.settle,
             grace=settings.timing.grace,
             attempts=settings.limits.attempts,
             sender=_whoami(),
-            archive_keep=settings.archive_keep,
+            archive_keep=settings.archive.keep if settings.archive else None,
         ),
     )
     how = settings.outbox
@@ -126,8 +140,8 @@ def _employ_responder(
         store.watch_wishes(places.wishes)
 
     responder = Responder(
-        shares.unenriched,
-        shares.enriched,
+        shares.local,
+        shares.remote,
         PosixFolder(places.kept, durable=durable),
         PosixFolder(places.quarantine),
         _Enrichment(enricher),

@@ -24,14 +24,16 @@ class Places:
         self.unenriched = settings.shares.unenriched
         self.enriched = settings.shares.enriched
         self.outbox = settings.outbox.path
-        self.inbox, self.failed, self.archive = settings.inbox, settings.failed, settings.archive
+        self.inbox, self.failed = settings.inbox, settings.failed.path
+        self.archive = settings.archive.path if settings.archive else None
         self.submit, self.pending = state / "submit", state / "pending"
         self.collected, self.closing = state / "collected", state / "closing"
         self.tickets, self.outcomes = state / "tickets", state / "outcomes"
         self.kept = state / "kept"
         self.ledger = state / "ledger.sqlite"
         self.wishes = state / "cache-purge"  # what `cache purge` asks the agent for
-        self.quarantine = settings.quarantine
+        self.health = state / f"health-{settings.role}.json"  # what the agent says of itself
+        self.quarantine = settings.quarantine.path
 
     @property
     def home(self) -> Path:

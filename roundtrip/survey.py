@@ -18,7 +18,7 @@ from roundtrip.protocol.states import Role, State, state_of
 from roundtrip.roles.progress import newest_notes
 from roundtrip.roles.side import Survey, survey
 from roundtrip.shares.heartbeat import Heartbeat, last_beat
-from roundtrip.shares.identity import identify
+from roundtrip.shares.identity import identity_of
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.posix import PosixFolder
 
@@ -77,11 +77,12 @@ class Surveyor:
         found: dict[str, Any] = {"path": str(path), "id": None, "home": None, "health": "ok"}
         try:
             with closing(PosixFolder(path)) as folder:
-                identity = await identify(folder)
-        except FileNotFoundError:
-            found["health"] = "not a share: no identity; mounted? initialised?"
+                identity = await identity_of(folder)
         except (ShareError, OSError) as error:
             found["health"] = str(error)
+            return found
+        if identity is None:
+            found["health"] = "not a share: no identity; mounted? initialised?"
         else:
             found |= {"id": identity.id, "home": identity.home.value}
             pin = self._places.pins / f"{name}.share"

@@ -140,7 +140,7 @@ class Agent:
             ShareError: a share or folder can't be used at the start.
             BusyError: another agent does this already.
         """
-        await self._shares.verify(self._pins)
+        await self._shares.open()
         for lock in self._locks:
             lock.acquire()
         watch = self._watch = Watch(self._notice, self._watching)
@@ -222,7 +222,7 @@ class Agent:
         """One turn of the timer: the shares' health, the life sign, now and then a listing."""
         try:
             self._watch.check()
-            if not self._shares.are_current():
+            if not await self._shares.are_current():
                 await self._recover()
                 self._lost_track = True
             await self._beat()
@@ -239,7 +239,7 @@ class Agent:
         log.error("share lost; waiting for it")
         while not self._stopping.is_set():
             try:
-                await self._shares.reopen(self._pins)
+                await self._shares.open()
             except ShareError as error:
                 log.warning("share not back", extra={"reason": str(error)})
                 await _wait_for(self._stopping, _SHARE_RETRY)

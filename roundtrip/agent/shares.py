@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from roundtrip.errors import ShareError
 from roundtrip.protocol.names import INTERNAL_FOLDER, Namer
 from roundtrip.protocol.states import Role
 from roundtrip.shares import heartbeat
-from roundtrip.shares.identity import verify
+from roundtrip.shares.identity import Identity, ShareName, identity_of, verify
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Folder
 from roundtrip.shares.posix import PosixFolder
+from roundtrip.shares.remote import RemoteShare
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSettings:
+    """How the mounted share is used: `access` is auto, direct or helper, `timeout` in seconds."""
+
+    access: str = "auto"
+    timeout: float = 10.0
 
 
 class SharePair:
     """Both shares of one agent; `local` it reads, on its own disk; `remote` it writes."""
 
-    def __init__(self, role: Role, unenriched: Path, enriched: Path, *, durable: bool) -> None:
-        self.unenriched = PosixFolder(unenriched, durable=durable)
-        self.enriched = PosixFolder(enriched, durable=durable)
+    def __init__(
+        self,
+        role: Role,
+        unenriched: Path,
+        enriched: Path,
+        pins: Folder,
+        *,
+        durable: bool,
+        remote: RemoteSettings,
+    ) -> None:
         asks = role is Role.REQUESTER
-        self.local = self.enriched if asks else self.unenriched
-        self.remote = self.unenriched if asks else self.enriched
+        local, away = (enriched, unenriched) if asks else (unenriched, enriched)
+        self.local = PosixFolder(local, durable=durable)
+        self.remote = RemoteShare(
+            away, access=remote.access, durable=durable, timeout=remote.timeout
+        )
+        self._local_name: ShareName = "enriched" if asks else "unenriched"
+        self._remote_name: ShareName = "unenriched" if asks else "enriched"
         self._role = role
+        self._pins = pins
 
     def lock(self) -> AgentLock:
         """The lock that keeps a second agent of this role away from these shares.
@@ -34,34 +58,47 @@ class SharePair:
         """
         return AgentLock(self.local.path / INTERNAL_FOLDER / f"agent-{self._role.value}.lock")
 
-    async def verify(self, pins: Folder) -> None:
-        """Check that both are the shares they should be.
+    async def open(self) -> None:
+        """Follow the paths; what is found there is used only once it has been verified.
 
         Raises:
-            ShareError: one isn't.
+            ShareError: a share isn't there, or isn't the one it should be.
         """
-        await _verify(self.unenriched, self.enriched, pins)
+        await self.open_local()
+        await self.open_remote()
 
-    async def reopen(self, pins: Folder) -> None:
-        """Follow the paths again; what is found there is used only once it has been verified.
+    async def open_local(self) -> None:
+        """Follow the local share's path.
 
         Raises:
-            ShareError: a share isn't back.
+            ShareError: it isn't there, or isn't the one it should be.
         """
-        with (
-            closing(PosixFolder(self.unenriched.path)) as unenriched,
-            closing(PosixFolder(self.enriched.path)) as enriched,
-        ):
+        with closing(PosixFolder(self.local.path)) as fresh:
             try:
-                await _verify(unenriched, enriched, pins)
+                found = await identity_of(fresh)
             except OSError as error:
-                raise ShareError(f"{error.filename or 'a share'}: {error.strerror}") from error
-            self.unenriched.take_over(unenriched)
-            self.enriched.take_over(enriched)
+                raise _trouble(self.local.label, error) from error
+            await verify(found, self.local.label, self._local_name, self._role, self._pins)
+            self.local.take_over(fresh)
 
-    def are_current(self) -> bool:
+    async def open_remote(self) -> None:
+        """Follow the remote share's path.
+
+        Raises:
+            ShareError: it isn't there, isn't the one it should be, or doesn't answer.
+        """
+        try:
+            await self.remote.reopen(self._verify_remote)
+        except OSError as error:
+            raise _trouble(self.remote.label, error) from error
+
+    async def _verify_remote(self, found: Identity | None) -> None:
+        other = Role.RESPONDER if self._role is Role.REQUESTER else Role.REQUESTER
+        await verify(found, self.remote.label, self._remote_name, other, self._pins)
+
+    async def are_current(self) -> bool:
         """Whether both paths still lead to the folders that were verified."""
-        return self.unenriched.is_current() and self.enriched.is_current()
+        return self.local.is_current() and await self.remote.is_current()
 
     async def beat(self, namer: Namer, fields: dict[str, object]) -> None:
         """Renew this agent's life sign, in the share that the other side reads.
@@ -69,15 +106,14 @@ class SharePair:
         Raises:
             ShareError: the share can't be written.
         """
-        with closing(self.remote.sub(INTERNAL_FOLDER)) as internal:
-            try:
-                await heartbeat.beat(internal, self._role, namer, fields)
-            except OSError as error:
-                raise self._unwritable(error) from error
+        try:
+            await heartbeat.beat(self.remote.internal, self._role, namer, fields)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> ShareError:
         return ShareError(
-            f"{self.remote.label}: can't be written: {error.strerror}; is it mounted read-write, "
+            f"{self.remote.label}: can't be written: {_words(error)}; is it mounted read-write, "
             "and does it belong to this agent's user or group?"
         )
 
@@ -89,17 +125,19 @@ class SharePair:
         """
         try:
             await sweep_parts(self.remote)
-            with closing(self.remote.sub(INTERNAL_FOLDER)) as internal:
-                await sweep_parts(internal)
+            await sweep_parts(self.remote.internal)
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give the descriptors back."""
-        self.unenriched.close()
-        self.enriched.close()
+        self.local.close()
+        await self.remote.close()
 
 
-async def _verify(unenriched: Folder, enriched: Folder, pins: Folder) -> None:
-    await verify(unenriched, "unenriched", Role.RESPONDER, pins)
-    await verify(enriched, "enriched", Role.REQUESTER, pins)
+def _trouble(share: str, error: OSError) -> ShareError:
+    return ShareError(f"{share}: {_words(error)}")
+
+
+def _words(error: OSError) -> str:
+    return error.strerror or os.strerror(error.errno or 0)

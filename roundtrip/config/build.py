@@ -9,8 +9,9 @@ from pathlib import Path
 from roundtrip.config.build_steps import host, pipeline
 from roundtrip.config.document import Problem
 from roundtrip.config.filling import Filling
-from roundtrip.config.models import FileModel
+from roundtrip.config.models import ArchiveModel, FailedModel, FileModel, QuarantineModel
 from roundtrip.config.settings import (
+    KeptFolder,
     LimitsSettings,
     OutboxSettings,
     Settings,
@@ -41,14 +42,14 @@ class Builder(Filling):
             shares=self.shares(),
             outbox=self.outbox(),
             inbox=self.path(("inbox",), model.inbox),
-            failed=self.path(("failed",), model.failed),
-            archive=self.path(("archive",), archive.path) if archive else None,
-            archive_keep=archive.keep if archive else None,
+            failed=self.kept_folder("failed", model.failed),
+            archive=self.kept_folder("archive", archive) if archive else None,
             state=self.path(("state",), model.state),
-            quarantine=self.path(("quarantine",), model.quarantine),
+            quarantine=self.kept_folder("quarantine", model.quarantine),
+            canary=model.canary,
             watch_backend=model.watch.backend,
             watch_interval=model.watch.interval,
-            limits=LimitsSettings(**model.limits.model_dump()),
+            limits=self.limits(),
             timing=TimingSettings(**model.timing.model_dump()),
             durability=model.durability,
             log_level=model.log.level,
@@ -67,6 +68,23 @@ class Builder(Filling):
             unenriched=self.path(("shares", "unenriched"), shares.unenriched.path),
             enriched=self.path(("shares", "enriched"), shares.enriched.path),
             empty_marker=shares.unenriched.empty_marker,
+            unenriched_access=shares.unenriched.access,
+            enriched_access=shares.enriched.access,
+        )
+
+    def kept_folder(
+        self, key: str, model: ArchiveModel | FailedModel | QuarantineModel
+    ) -> KeptFolder:
+        """Return where a folder of old files is and how long they stay."""
+        return KeptFolder(self.path((key,), model.path), model.keep, model.size)
+
+    def limits(self) -> LimitsSettings:
+        """Return what the agent takes on."""
+        limits = self.model.limits
+        return LimitsSettings(
+            **limits.model_dump(exclude={"in_flight"}),
+            in_flight_exchanges=limits.in_flight.exchanges,
+            in_flight_bytes=limits.in_flight.bytes,
         )
 
     def outbox(self) -> OutboxSettings:
@@ -88,9 +106,9 @@ def folders(settings: Settings) -> dict[str, Path]:
         "state": settings.state,
     }
     if settings.role == "b":
-        return {**both, "quarantine": settings.quarantine}
-    own = {"outbox": settings.outbox.path, "inbox": settings.inbox, "failed": settings.failed}
-    return {**both, **own, **({"archive": settings.archive} if settings.archive else {})}
+        return {**both, "quarantine": settings.quarantine.path}
+    own = {"outbox": settings.outbox.path, "inbox": settings.inbox, "failed": settings.failed.path}
+    return {**both, **own, **({"archive": settings.archive.path} if settings.archive else {})}
 
 
 def collisions(settings: Settings) -> Iterator[Problem]:

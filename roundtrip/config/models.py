@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from roundtrip.config.host_models import HostModel
 from roundtrip.config.step_models import PipelineModel
@@ -25,11 +25,21 @@ from roundtrip.config.values import (
     not_yet,
 )
 
+OrOff = BeforeValidator(lambda value: None if value is False or value == "off" else value)
 Folder = Short("path", words="a path or a mapping")
 FolderOrOff = Short("path", words="a path, a mapping or off", off=True)
 
 
-class UnenrichedModel(Model):
+class ShareModel(Model):
+    """What both shares have."""
+
+    access: Literal["auto", "direct", "helper"] = Field(
+        default="auto",
+        description="How the side that mounts it uses it.",
+    )
+
+
+class UnenrichedModel(ShareModel):
     """The share of requests."""
 
     path: PathText = Field(
@@ -40,7 +50,7 @@ class UnenrichedModel(Model):
     )
 
 
-class EnrichedModel(Model):
+class EnrichedModel(ShareModel):
     """The share of responses."""
 
     path: PathText = Field(
@@ -70,12 +80,34 @@ class OutboxModel(Model):
     )
 
 
-class ArchiveModel(Model):
+class KeptModel(Model):
+    """How much of the past a folder holds."""
+
+    keep: Pause | None = Field(
+        default=None, description="How long its files are kept; without it, for ever."
+    )
+    size: Bytes | None = Field(
+        default=None, description="The most bytes they take; the oldest go first. Else no limit."
+    )
+
+
+class ArchiveModel(KeptModel):
     """Where answered originals go."""
 
     path: PathText = Field(default="archive", description="Folder of originals that were answered.")
-    keep: Pause | None = Field(
-        default=None, description="How long they are kept; without it, for ever."
+
+
+class FailedModel(KeptModel):
+    """Where originals go that could not be enriched, each with its problem document."""
+
+    path: PathText = Field(default="failed", description="Folder of originals that failed.")
+
+
+class QuarantineModel(KeptModel):
+    """Where B's reports go."""
+
+    path: PathText = Field(
+        default="quarantine", description="Folder of reports on what B can't answer."
     )
 
 
@@ -88,6 +120,13 @@ class WatchModel(Model):
     interval: Pause = Field(default=1.0, description="How often poll looks.")
 
 
+class InFlightModel(Model):
+    """How much A has on its way at once: published, and not yet answered."""
+
+    exchanges: Count = Field(default=10_000, description="Exchanges.")
+    bytes: Bytes = Field(default=10 * 1024**3, description="Bytes of their payloads.")
+
+
 class LimitsModel(Model):
     """What an agent takes on, and how often it tries again."""
 
@@ -96,6 +135,16 @@ class LimitsModel(Model):
     answers: Count = Field(default=10, description="Times B answers the same request.")
     payload: Size | None = Field(
         default=None, description="Largest request payload that B accepts."
+    )
+    in_flight: InFlightModel = Field(default_factory=InFlightModel)
+    pending: Bytes | None = Field(
+        default=None,
+        description="Bytes of originals that A takes in before they are answered; without it, no"
+        " limit.",
+    )
+    reserve: Size = Field(
+        default=100 * 1024**2,
+        description="Bytes left free on each disk: below that, nothing new is begun.",
     )
 
 
@@ -108,6 +157,15 @@ class TimingModel(Model):
     )
     grace: Duration = Field(default=60.0, description="Wait before a broken state is quarantined.")
     rescan: Pause = Field(default=300.0, description="How often a full listing is made.")
+    share_timeout: Pause = Field(
+        default=10.0, description="Wait for a mounted share before it counts as hung."
+    )
+    stop_timeout: Duration = Field(
+        default=10.0, description="Time to finish what is in hand when the agent is told to stop."
+    )
+    deadline: Pause | None = Field(
+        default=None, description="Wait for an answer before A gives up; without it, for ever."
+    )
 
 
 class LogModel(Model):
@@ -144,11 +202,13 @@ class FileModel(Model):
     shares: SharesModel = Field(default_factory=SharesModel)
     outbox: Annotated[OutboxModel, Folder] = Field(default_factory=OutboxModel)
     inbox: PathText = Field(default="inbox", description="Folder of results.")
-    failed: PathText = Field(default="failed", description="Folder of originals that failed.")
+    failed: Annotated[FailedModel, Folder] = Field(default_factory=FailedModel)
     archive: Annotated[ArchiveModel | None, FolderOrOff] = Field(default_factory=ArchiveModel)
     state: PathText = Field(default="state", description="The agent's own folder, on a local disk.")
-    quarantine: PathText = Field(
-        default="quarantine", description="Folder of what B can't make sense of."
+    quarantine: Annotated[QuarantineModel, Folder] = Field(default_factory=QuarantineModel)
+    canary: Annotated[Pause | None, OrOff] = Field(
+        default=None,
+        description="How often A sends a tiny exchange through the whole way; off without it.",
     )
     watch: WatchModel = Field(default_factory=WatchModel)
     limits: LimitsModel = Field(default_factory=LimitsModel)

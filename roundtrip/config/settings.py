@@ -16,6 +16,17 @@ class SharesSettings:
     unenriched: Path
     enriched: Path
     empty_marker: str = "accept"  # accept | refuse
+    unenriched_access: str = "auto"  # auto | direct | helper
+    enriched_access: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFolder:
+    """A folder whose old files go: after `keep` seconds, and once they take `size` bytes."""
+
+    path: Path
+    keep: float | None = None  # None: for ever
+    size: int | None = None  # None: no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +47,10 @@ class LimitsSettings:
     attempts: int = 5  # times A publishes one exchange
     answers: int = 10  # times B answers the same request
     payload: int | None = None  # bytes of the largest request B accepts
+    in_flight_exchanges: int = 10_000  # published and not yet answered
+    in_flight_bytes: int = 10 * 1024**3  # of their payloads
+    pending: int | None = None  # bytes of originals that A takes in; None: no limit
+    reserve: int = 100 * 1024**2  # bytes left free on each disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,9 @@ class TimingSettings:
     settle: float = 1.0  # before a marker made in place is believed
     grace: float = 60.0  # before a broken state is quarantined
     rescan: float = 300.0
+    share_timeout: float = 10.0  # before a mounted share counts as hung
+    stop_timeout: float = 10.0
+    deadline: float | None = None  # for an answer; None: for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +76,11 @@ class Settings:
     shares: SharesSettings
     outbox: OutboxSettings
     inbox: Path
-    failed: Path
-    archive: Path | None  # None: originals are not kept
-    archive_keep: float | None  # seconds; None: for ever
+    failed: KeptFolder
+    archive: KeptFolder | None  # None: originals are not kept
     state: Path
-    quarantine: Path
+    quarantine: KeptFolder
+    canary: float | None  # seconds between two; None: none
     watch_backend: str  # auto | inotify | poll
     watch_interval: float
     limits: LimitsSettings

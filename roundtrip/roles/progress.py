@@ -18,7 +18,7 @@ from typing import Self
 from roundtrip.enrich.results import Progress
 from roundtrip.protocol.markers import MAX_BYTES, timestamp
 from roundtrip.protocol.progress import ProgressNote, Waiting, progress_name, split_progress
-from roundtrip.shares.port import Folder, NotAFile
+from roundtrip.shares.port import NotAFile, SharedFolder
 
 log = logging.getLogger("roundtrip.roles")
 
@@ -28,7 +28,7 @@ PAUSE = 1.0  # seconds: from the beginning to the first file, and from each file
 class ProgressFiles:
     """All progress files of one responder."""
 
-    def __init__(self, enriched: Folder, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, enriched: SharedFolder, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = enriched
         self.clock = clock
         self.waiting: set[str] = set()
@@ -152,7 +152,7 @@ class Reporter:
             await self._files.remove(name)
 
 
-async def read_note(folder: Folder, name: str) -> ProgressNote | None:
+async def read_note(folder: SharedFolder, name: str) -> ProgressNote | None:
     """What a progress file says; None if it has gone, or is none."""
     found = split_progress(name)
     if found is None:
@@ -164,7 +164,7 @@ async def read_note(folder: Folder, name: str) -> ProgressNote | None:
 
 
 async def newest_notes(
-    folder: Folder, names: Iterable[str], wanted: Container[str]
+    folder: SharedFolder, names: Iterable[str], wanted: Container[str]
 ) -> dict[str, ProgressNote]:
     """The newest note of each exchange in `wanted`, if `names` is a listing of Enriched."""
     newest: dict[str, tuple[int, str]] = {}

@@ -37,7 +37,7 @@ from roundtrip.roles.cleaning import clean
 from roundtrip.roles.desk import PROBLEM_SUFFIX, Desk, free_names, moved
 from roundtrip.roles.side import Side, survey
 from roundtrip.roles.ticket import Ticket
-from roundtrip.shares.port import Entry, Folder, NotAFile
+from roundtrip.shares.port import Entry, Folder, NotAFile, SharedFolder
 
 log = logging.getLogger("roundtrip.roles")
 
@@ -75,10 +75,11 @@ class Requester(Side):
     """A's side of every exchange on one pair of shares."""
 
     role = Role.REQUESTER
+    enriched: Folder
 
     def __init__(
         self,
-        unenriched: Folder,
+        unenriched: SharedFolder,
         enriched: Folder,
         desk: Desk,
         settings: RequesterSettings,

@@ -33,7 +33,7 @@ from roundtrip.roles.kept import Kept, KeptAnswers, Spool
 from roundtrip.roles.progress import ProgressFiles, Reporter
 from roundtrip.roles.request import NO_FILE, Request, RequestReader, Settling
 from roundtrip.roles.side import Side, is_strange, survey
-from roundtrip.shares.port import Folder
+from roundtrip.shares.port import Folder, SharedFolder
 
 log = logging.getLogger("roundtrip.roles")
 
@@ -58,11 +58,12 @@ class Responder(Side):
     """B's side of every exchange on one pair of shares."""
 
     role = Role.RESPONDER
+    unenriched: Folder
 
     def __init__(
         self,
         unenriched: Folder,
-        enriched: Folder,
+        enriched: SharedFolder,
         kept: Folder,
         reports: Folder,
         enrich: Enrich,

@@ -21,7 +21,7 @@ from roundtrip.protocol.states import (
     state_of,
 )
 from roundtrip.roles.tally import Tally
-from roundtrip.shares.port import Folder
+from roundtrip.shares.port import SharedFolder
 
 log = logging.getLogger("roundtrip.roles")
 
@@ -40,8 +40,8 @@ class Side:
 
     def __init__(
         self,
-        unenriched: Folder,
-        enriched: Folder,
+        unenriched: SharedFolder,
+        enriched: SharedFolder,
         *,
         grace: float,
         clock: Callable[[], float] = time.monotonic,
@@ -128,7 +128,7 @@ class Survey(NamedTuple):
         return dict(found)
 
 
-async def survey(unenriched: Folder, enriched: Folder) -> Survey:
+async def survey(unenriched: SharedFolder, enriched: SharedFolder) -> Survey:
     """What lies on the two shares, by one listing of each."""
     bits: dict[str, int] = {}
     strange: list[str] = []

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from roundtrip.protocol.markers import MAX_BYTES
 from roundtrip.protocol.names import Namer, ulid_of
 from roundtrip.protocol.states import Role
-from roundtrip.shares.port import Folder, NotAFile
+from roundtrip.shares.port import NotAFile, SharedFolder
 
 _ALIVE = re.compile(r"alive-([ab])-([0-9A-Z]{26})\.json")
 
@@ -25,7 +25,7 @@ class Heartbeat(NamedTuple):
     fields: dict[str, Any]
 
 
-async def beat(internal: Folder, role: Role, namer: Namer, fields: dict[str, Any]) -> None:
+async def beat(internal: SharedFolder, role: Role, namer: Namer, fields: dict[str, Any]) -> None:
     """Renew `role`'s life sign in a share's internal folder."""
     fresh = f"alive-{role.value}-{ulid_of(namer('x'))}.json"
     await internal.put(fresh, json.dumps({"v": 1, **fields}).encode())
@@ -34,7 +34,7 @@ async def beat(internal: Folder, role: Role, namer: Namer, fields: dict[str, Any
             await internal.remove(name)
 
 
-async def last_beat(internal: Folder, role: Role) -> Heartbeat | None:
+async def last_beat(internal: SharedFolder, role: Role) -> Heartbeat | None:
     """The newest life sign of `role`; None if there is none that can be read."""
     for name in reversed(await _signs_of(internal, role)):
         try:
@@ -46,7 +46,7 @@ async def last_beat(internal: Folder, role: Role) -> Heartbeat | None:
     return None
 
 
-async def _signs_of(internal: Folder, role: Role) -> list[str]:
+async def _signs_of(internal: SharedFolder, role: Role) -> list[str]:
     names = await internal.names()
     return sorted(
         name for name in names if (found := _ALIVE.fullmatch(name)) and found[1] == role.value

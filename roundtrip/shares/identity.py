@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,7 @@ from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import timestamp
 from roundtrip.protocol.names import INTERNAL_FOLDER
 from roundtrip.protocol.states import Role
-from roundtrip.shares.port import Folder
+from roundtrip.shares.port import Folder, SharedFolder
 from roundtrip.shares.posix import PosixFolder
 
 _FILE = "share.json"
@@ -43,17 +44,13 @@ async def establish(path: Path, home: Role) -> tuple[Identity, bool]:
         (path / INTERNAL_FOLDER).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ShareError(f"{path}: can't make the share here: {error.strerror}") from error
-    folder = PosixFolder(path)
-    try:
-        found = await identify(folder)
-    except FileNotFoundError:
-        identity = Identity(str(uuid.uuid4()), home, timestamp(time.time()))
-        content = {"v": 1, "id": identity.id, "home": home.value, "created": identity.created}
-        internal = folder.sub(INTERNAL_FOLDER)
-        await internal.put(_FILE, json.dumps(content).encode(), durable=True)
-        return identity, True
-    finally:
-        folder.close()
+    with closing(PosixFolder(path / INTERNAL_FOLDER)) as internal:
+        found = await identify(internal)
+        if found is None:
+            identity = Identity(str(uuid.uuid4()), home, timestamp(time.time()))
+            content = {"v": 1, "id": identity.id, "home": home.value, "created": identity.created}
+            await internal.put(_FILE, json.dumps(content).encode(), durable=True)
+            return identity, True
     if found.home is not home:
         raise ShareError(
             f"{path}: already initialised on the other side (its home is role {found.home.value}); "
@@ -62,61 +59,77 @@ async def establish(path: Path, home: Role) -> tuple[Identity, bool]:
     return found, False
 
 
-async def identify(share: Folder) -> Identity:
-    """Read a share's identity.
+async def identify(internal: SharedFolder) -> Identity | None:
+    """What a share's internal folder says of the share; None if it says nothing.
 
     Raises:
-        FileNotFoundError: the folder has none.
+        ShareError: what it says can't be read.
+    """
+    try:
+        content = await internal.read(_FILE, _LIMIT)
+    except FileNotFoundError:
+        return None
+    try:
+        found = json.loads(content)
+        return Identity(str(found["id"]), Role(found["home"]), str(found.get("created")))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ShareError(f"{internal.label}/{_FILE}: not a share's identity ({error})") from error
+
+
+async def identity_of(share: PosixFolder) -> Identity | None:
+    """The identity of the share that is opened as `share`; None if it has none.
+
+    Raises:
         ShareError: it has one that can't be read.
     """
     try:
         internal = share.sub(INTERNAL_FOLDER)
     except ShareError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise FileNotFoundError(INTERNAL_FOLDER) from None
+            return None
         raise
-    try:
-        content = await internal.read(_FILE, _LIMIT)
-        found = json.loads(content)
-        return Identity(str(found["id"]), Role(found["home"]), str(found.get("created")))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ShareError(
-            f"{share.label}/{INTERNAL_FOLDER}/{_FILE}: not a share's identity ({error})"
-        ) from error
-    finally:
-        if isinstance(internal, PosixFolder):
-            internal.close()
+    with closing(internal):
+        return await identify(internal)
 
 
-async def verify(share: Folder, name: ShareName, home: Role, pins: Folder) -> Identity:
-    """Check that `share` is the one that was pinned at first contact; pin it if this is the first.
+async def verify(
+    found: Identity | None, share: str, name: ShareName, home: Role, pins: Folder
+) -> None:
+    """Check that a share is the one that was pinned at first contact; pin it if this is the first.
 
-    `pins` is a private folder on this host; the pin is its file `<name>.share`.
+    `found` is its identity, `share` what messages call it, `pins` a private folder on this host;
+    the pin is its file `<name>.share`.
 
     Raises:
         ShareError: no identity, another home, or another share than the pinned one.
     """
-    try:
-        found = await identify(share)
-    except FileNotFoundError:
+    if found is None:
         raise ShareError(
-            f"{share.label}: not a share (no {INTERNAL_FOLDER}/{_FILE}); if it is mounted from the "
+            f"{share}: not a share (no {INTERNAL_FOLDER}/{_FILE}); if it is mounted from the "
             f"other host, is the mount there? Else run: roundtrip init --role {home.value}"
-        ) from None
+        )
     if found.home is not home:
         raise ShareError(
-            f"{share.label}: this share's home is role {found.home.value}, but {name} lives with "
+            f"{share}: this share's home is role {found.home.value}, but {name} lives with "
             f"role {home.value}: are unenriched and enriched swapped?"
         )
-    pin = f"{name}.share"
-    try:
-        pinned = (await pins.read(pin, _LIMIT)).decode()
-    except FileNotFoundError:
-        await pins.replace(pin, found.id.encode())
-        return found
-    if pinned != found.id:
+    pinned = await pinned_id(pins, name)
+    if pinned is None:
+        await pins.replace(_pin(name), found.id.encode())
+    elif pinned != found.id:
         raise ShareError(
-            f"{share.label}: this is share {found.id}, but {pinned} was before; another mount? "
-            f"If the change is meant, remove {pins.label}/{pin}"
+            f"{share}: this is share {found.id}, but {pinned} was before; another mount? "
+            f"If the change is meant, remove {pins.label}/{_pin(name)}"
         )
-    return found
+
+
+async def pinned_id(pins: Folder, name: ShareName) -> str | None:
+    """The id of the share that was found at first contact; None if there was no contact yet."""
+    try:
+        return (await pins.read(_pin(name), _LIMIT)).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _pin(name: ShareName) -> str:
+    return f"{name}.share"

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import Digest
 from roundtrip.protocol.names import part_of
-from roundtrip.shares.port import SMALL, Entry, Folder, Kind, Payload
+from roundtrip.shares.port import SMALL, Entry, Folder, Kind, Payload, Space
 
 Guard = Callable[[str, str], Awaitable[None]]
 """Awaited with a moment, `before` or `after` a mutation or at a `look`, and the operation."""
@@ -32,6 +32,7 @@ class MemoryDisk:
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
         self.guard: Guard = _unguarded
+        self.space = Space(2**40, 2**41)
         self._clock = count(1)
         self.changed: dict[tuple[str, str], int] = {}
 
@@ -149,6 +150,9 @@ class MemoryFolder:
         async with _Guarded(self._disk, f"remove {self.label}/{name}"):
             del self._files[name]
         return True
+
+    async def space(self) -> Space:
+        return self._disk.space
 
 
 class _Writer(io.BytesIO):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from roundtrip.protocol.names import is_part
-from roundtrip.shares.port import Folder
+from roundtrip.shares.port import SharedFolder
 
 
-async def sweep_parts(folder: Folder, *, older_than: float = 0.0) -> int:
+async def sweep_parts(folder: SharedFolder, *, older_than: float = 0.0) -> int:
     """Remove in-flight files that were last written `older_than` seconds ago; returns how many.
 
     With 0, the caller must know that nobody writes there now. Otherwise the folder must be on this

@@ -97,18 +97,22 @@ def _digest_of(source: bytes | BinaryIO) -> Digest:
     return Digest(size, digest.hexdigest())
 
 
-class Folder(Protocol):
-    """One folder of files."""
+class Space(NamedTuple):
+    """Room on the file system that holds a folder, in bytes; `free` is what this user may have."""
+
+    free: int
+    total: int
+
+
+class SharedFolder(Protocol):
+    """A folder as one who only puts names into it and takes them off again needs it.
+
+    That is all that may be done to the share of the other host: nothing in it is ever replaced, and
+    no open file of it is kept, since the mount may hang.
+    """
 
     label: str
     """How messages call this folder: its path where it has one."""
-
-    def sub(self, name: str) -> Folder:
-        """The folder called `name` inside this one.
-
-        Raises:
-            ShareError: there is no such folder.
-        """
 
     async def names(self) -> list[str]:
         """All names, in no order; in-flight and internal ones too."""
@@ -118,6 +122,26 @@ class Folder(Protocol):
 
     async def read(self, name: str, limit: int) -> bytes:
         """The content of a small file, cut off one byte after `limit` so that callers can tell."""
+
+    async def put(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
+        """Write under an in-flight name, then rename to `name`, which must not exist yet."""
+
+    async def remove(self, name: str) -> bool:
+        """Remove `name`; False if it wasn't there."""
+
+    async def space(self) -> Space:
+        """How much room there is."""
+
+
+class Folder(SharedFolder, Protocol):
+    """One folder of files on this host's own disk."""
+
+    def sub(self, name: str) -> Folder:
+        """The folder called `name` inside this one.
+
+        Raises:
+            ShareError: there is no such folder.
+        """
 
     async def open(self, name: str) -> Payload:
         """Open a regular file for reading, without ever blocking on a FIFO or a device."""
@@ -135,9 +159,6 @@ class Folder(Protocol):
     def create(self, name: str) -> BinaryIO:
         """Open `name` for writing in place, emptied: only for folders that nobody else reads."""
 
-    async def put(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
-        """Write under an in-flight name, then rename to `name`, which must not exist yet."""
-
     async def replace(self, name: str, content: bytes) -> None:
         """Durably put `content` in place of `name`: for small private files, never on a share."""
 
@@ -146,6 +167,3 @@ class Folder(Protocol):
 
     async def move(self, name: str, to: Folder, new_name: str, *, durable: bool = False) -> None:
         """Rename into `to`. An existing `new_name` is never replaced: FileExistsError."""
-
-    async def remove(self, name: str) -> bool:
-        """Remove `name`; False if it wasn't there."""

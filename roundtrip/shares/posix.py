@@ -24,7 +24,7 @@ from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import Digest
 from roundtrip.protocol.names import part_of
 from roundtrip.shares.group_sync import GroupSync
-from roundtrip.shares.port import SMALL, Entry, Folder, Kind, NotAFile, Payload
+from roundtrip.shares.port import SMALL, Entry, Folder, Kind, NotAFile, Payload, Space
 
 _CHUNK = 1024 * 1024
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -234,6 +234,10 @@ class PosixFolder:
         except FileNotFoundError:
             return False
         return True
+
+    async def space(self) -> Space:
+        found = os.fstatvfs(self._fd)
+        return Space(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
 
 @contextlib.contextmanager

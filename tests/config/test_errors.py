@@ -13,6 +13,7 @@ from roundtrip.config import Settings, load
 from roundtrip.config.loading import schema
 from roundtrip.config.models import FileModel
 from roundtrip.config.problems import keys_at
+from roundtrip.config.settings import KeptFolder
 from roundtrip.errors import ConfigError
 
 STEP = "pipelines: {p: {steps: [{name: s, http: {url: 'http://h/'}%s}]}}"
@@ -59,7 +60,7 @@ WRONG_VALUES = [
     ("inbox: 012", "1: inbox: must be text, not a number; put it in quotes"),
     ("inbox: ~nobody-here/x", "1: inbox: names a user that this host doesn't have; write the whole path"),
     ("outbox: [a]", "1: outbox: must be a path or a mapping, not a list"),
-    ("archive: on\nfailed: 1", "2: failed: must be text, not a number; put it in quotes"),
+    ("archive: on\nfailed: 1", "2: failed: must be a path or a mapping, not 1"),
     ("archive: true", "1: archive: must be a path, a mapping or off, not true"),
     ("log: info", "1: log: must be a mapping of keys to values, not text"),
     ("watch: {backend: fanotify}", "1: watch.backend: this version does not have fanotify yet; use auto, inotify or poll"),
@@ -176,12 +177,12 @@ def test_yaml_1_1_habits_stay_text(tmp_path: Path) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("role: a\ninbox: no\nfailed: on\nstate: 1:30\narchive: 2024-01-01\n")
     settings = load(file)
-    assert [p.name for p in (settings.inbox, settings.failed, settings.state)] == [
+    assert [p.name for p in (settings.inbox, settings.failed.path, settings.state)] == [
         "no",
         "on",
         "1:30",
     ]
-    assert settings.archive == tmp_path / "2024-01-01"
+    assert settings.archive == KeptFolder(tmp_path / "2024-01-01")
 
 
 def test_012_is_twelve_as_in_yaml_1_2(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_what_the_engine_refuses_is_an_error_for_role_b(tmp_path: Path) -> None:
 
 def test_the_keys_of_every_mapping_are_known_for_suggestions() -> None:
     assert keys_at(()) == list(FileModel.model_fields)
-    assert keys_at(("archive",)) == ["path", "keep"]
+    assert keys_at(("archive",)) == ["keep", "size", "path"]
     assert "select" in keys_at(("pipelines", "p", "steps", 3))
     assert "json" in keys_at(("pipelines", "p", "steps", 3, "http"))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from roundtrip.config import Settings, load
+from roundtrip.config.settings import KeptFolder
 from roundtrip.enrich.settings import HttpSettings, Rate, Retry
 from roundtrip.errors import ConfigError, ExitCode
 
@@ -96,8 +97,8 @@ def test_an_empty_file_is_a_whole_configuration_for_role_a(write: Write, tmp_pat
     settings = load(write(""), "a")
     assert settings.root == tmp_path
     assert settings.outbox.path == tmp_path / "outbox"
-    assert settings.archive == tmp_path / "archive"
-    assert (settings.archive_keep, settings.limits.payload) == (None, None)
+    assert settings.archive == KeptFolder(tmp_path / "archive")
+    assert (settings.canary, settings.limits.payload) == (None, None)
     assert (settings.limits.exchanges, settings.timing.rescan) == (64, 300.0)
 
 
@@ -121,7 +122,7 @@ def test_the_roots_own_place_is_the_files_folder_and_a_tilde_is_home(
     settings = load(write("{role: a, root: below, inbox: ~/in, failed: ../f}"))
     assert settings.root == tmp_path / "below"
     assert settings.inbox == Path("/home/someone/in")
-    assert settings.failed == tmp_path / "f"
+    assert settings.failed.path == tmp_path / "f"
 
 
 def test_the_callers_role_overrides_the_files(write: Write) -> None:
@@ -292,7 +293,7 @@ def test_folders_must_lie_apart(write: Write, text: str, expected: str) -> None:
 
 def test_folders_of_the_other_role_are_no_matter(write: Write) -> None:
     text = "role: b\nquarantine: inbox\n" + STEP % "url: 'http://h/'"
-    assert load(write(text)).quarantine.name == "inbox"
+    assert load(write(text)).quarantine.path.name == "inbox"
 
 
 def test_an_archive_that_is_off_takes_up_no_folder(write: Write) -> None:

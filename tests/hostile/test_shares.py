@@ -231,17 +231,19 @@ async def test_what_is_in_hand_when_a_share_is_replaced_is_not_written_into_the_
     hosts: Hosts,
 ) -> None:
     """The folder that is opened again must be verified before anybody can write by it."""
-    from roundtrip.agent.shares import SharePair
+    from roundtrip.agent.shares import RemoteSettings, SharePair
     from roundtrip.errors import ShareError
     from roundtrip.protocol.states import Role
     from roundtrip.shares.posix import PosixFolder
 
-    pair = SharePair(Role.REQUESTER, hosts.unenriched, hosts.enriched, durable=False)
     pins = PosixFolder(hosts.a.state / "pins-a")
-    await pair.verify(pins)
+    shares = (hosts.unenriched, hosts.enriched)
+    pair = SharePair(Role.REQUESTER, *shares, pins, durable=False, remote=RemoteSettings())
+    await pair.open()
     hosts.unenriched.rename(hosts.unenriched.with_name("aside"))
     hosts.unenriched.mkdir()
     with pytest.raises(ShareError):
-        await pair.reopen(pins)
-    await pair.unenriched.put("01M7Y0DY3MW0QAM13YJWWJ9AFZ-x.csv", b"in hand")
+        await pair.open()
+    with pytest.raises(OSError, match="not there"):
+        await pair.remote.put("01M7Y0DY3MW0QAM13YJWWJ9AFZ-x.csv", b"in hand")
     assert os.listdir(hosts.unenriched) == []

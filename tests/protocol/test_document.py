@@ -81,10 +81,10 @@ def test_every_problem_that_the_roles_make_is_listed() -> None:
 
 
 async def test_the_example_of_an_identity_is_read() -> None:
-    disk = MemoryDisk()
-    share = disk.folder("share")
-    await disk.folder("share/.roundtrip").put("share.json", example("The share's identity"))
-    assert (await identify(share)).home == "b"
+    internal = MemoryDisk().folder("share/.roundtrip")
+    await internal.put("share.json", example("The share's identity"))
+    found = await identify(internal)
+    assert found is not None and found.home == "b"
 
 
 async def test_the_example_of_a_life_sign_is_read() -> None:

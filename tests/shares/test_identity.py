@@ -10,7 +10,7 @@ import pytest
 
 from roundtrip.errors import ExitCode, ShareError
 from roundtrip.protocol.states import Role
-from roundtrip.shares.identity import Identity, ShareName, establish, identify, verify
+from roundtrip.shares.identity import Identity, ShareName, establish, identify, identity_of, verify
 from roundtrip.shares.memory import MemoryDisk
 from roundtrip.shares.posix import PosixFolder
 
@@ -34,7 +34,11 @@ def identity_file(share: Path) -> Path:
 
 
 async def check(share: Path, pins: PosixFolder, name: ShareName = "unenriched") -> Identity:
-    return await verify(PosixFolder(share), name, B if name == "unenriched" else A, pins)
+    folder = PosixFolder(share)
+    found = await identity_of(folder)
+    await verify(found, folder.label, name, B if name == "unenriched" else A, pins)
+    assert found is not None
+    return found
 
 
 async def refusal(share: Path, pins: PosixFolder, name: ShareName = "unenriched") -> str:
@@ -56,7 +60,7 @@ async def test_a_share_is_made_once_and_found_again(share: Path) -> None:
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", made.created)
     assert await establish(share, B) == (made, False)
-    assert await identify(PosixFolder(share)) == made
+    assert await identity_of(PosixFolder(share)) == made
 
 
 async def test_two_shares_are_never_the_same(tmp_path: Path) -> None:
@@ -187,8 +191,11 @@ async def test_keys_that_are_not_known_are_ignored(share: Path, pins: PosixFolde
 
 async def test_a_share_in_memory_has_an_identity_too() -> None:
     disk = MemoryDisk()
-    share, pins = disk.folder("share"), disk.folder("pins")
+    internal, pins = disk.folder("share/.roundtrip"), disk.folder("pins")
+    assert await identify(internal) is None
     with pytest.raises(ShareError, match="not a share"):
-        await verify(share, "unenriched", B, pins)
-    await disk.folder("share/.roundtrip").put("share.json", b'{"v": 1, "id": "x", "home": "b"}')
-    assert (await verify(share, "unenriched", B, pins)).id == "x"
+        await verify(None, "share", "unenriched", B, pins)
+    await internal.put("share.json", b'{"v": 1, "id": "x", "home": "b"}')
+    found = await identify(internal)
+    assert found is not None and found.id == "x"
+    await verify(found, "share", "unenriched", B, pins)
