@@ -5,23 +5,36 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from roundtrip import __version__
-from roundtrip.agent.agent import Agent, AgentSettings
+from roundtrip.agent.agent import Agent, AgentPlaces, AgentSettings
 from roundtrip.agent.outbox import Outbox
 from roundtrip.agent.shares import RemoteSettings, SharePair
+from roundtrip.agent.wishes import WishWatch
 from roundtrip.config import Settings
+from roundtrip.config.settings import KeptFolder
 from roundtrip.places import Places
 from roundtrip.protocol.markers import Outcome, RequestMarker
 from roundtrip.protocol.names import INTERNAL_FOLDER, Namer
 from roundtrip.protocol.states import Role
+from roundtrip.roles.admission import Admission, Entrance, InFlight
+from roundtrip.roles.canary import Canary
+from roundtrip.roles.cleaning import Cleaner, Shelf, requester_shelves
 from roundtrip.roles.enrichment import Answer, sums
+from roundtrip.roles.health import Health
 from roundtrip.roles.intake import Intake, OutboxSettings
+from roundtrip.roles.peer import PeerWatch
 from roundtrip.roles.requester import Requester, RequesterSettings
 from roundtrip.roles.responder import Responder, ResponderSettings
+from roundtrip.roles.retention import Bounds
+from roundtrip.roles.space import Disk, Room, Rooms
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.lock import AgentLock
+from roundtrip.shares.port import Folder
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.watch import WatchSettings
 
@@ -41,14 +54,15 @@ def build_agent(settings: Settings) -> Agent:
     """
     places = Places(settings)
     places.check()
-    durable = settings.durability == "full"
-    pins = PosixFolder(places.pins)
+    opened = Opened(durable=settings.durability == "full")
+    pins, state = opened.folder(places.pins, durable=False), opened.folder(places.state)
     shares = _shares(settings, places, pins)
+    health = Health()
     agent = Agent(
         shares,
-        pins,
-        [AgentLock(places.lock), shares.lock()],
+        AgentPlaces(pins, state, places.health.name, [AgentLock(places.lock), shares.lock()]),
         WatchSettings(settings.watch_backend, settings.watch_interval),
+        health,
         AgentSettings(
             version=__version__,
             heartbeat=settings.timing.heartbeat,
@@ -57,14 +71,45 @@ def build_agent(settings: Settings) -> Agent:
             exchanges=settings.limits.exchanges,
         ),
     )
+    agent.peer = PeerWatch(
+        lambda: closing(PosixFolder(places.home / INTERNAL_FOLDER)),
+        places.role,
+        health,
+        version=__version__,
+        heartbeat=settings.timing.heartbeat,
+    )
     if places.role is Role.REQUESTER:
-        _employ_requester(agent, settings, places, shares, durable=durable)
+        _employ_requester(agent, settings, places, shares, opened)
         hosts = None
     else:
-        hosts = _employ_responder(agent, settings, places, shares, durable=durable).figures
+        hosts = _employ_responder(agent, settings, places, shares, opened).figures
+    agent.on_end(opened.close)
     if settings.metrics_listen is not None:
         _export(agent, settings.metrics_listen, places, hosts)
     return agent
+
+
+class Opened:
+    """The folders that one agent has open: another agent may follow it in the same process."""
+
+    def __init__(self, *, durable: bool) -> None:
+        self.durable = durable
+        self._folders: list[PosixFolder] = []
+
+    def folder(self, path: Path, *, durable: bool | None = None) -> PosixFolder:
+        """Open a folder until `close`."""
+        found = PosixFolder(path, durable=self.durable if durable is None else durable)
+        self._folders.append(found)
+        return found
+
+    def add(self, *folders: Folder | None) -> None:
+        """Close these, too."""
+        self._folders += [folder for folder in folders if isinstance(folder, PosixFolder)]
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        for folder in self._folders:
+            folder.close()
 
 
 def _shares(settings: Settings, places: Places, pins: PosixFolder) -> SharePair:
@@ -100,9 +145,11 @@ def _whoami() -> tuple[tuple[str, str], ...]:
 
 
 def _employ_requester(
-    agent: Agent, settings: Settings, places: Places, shares: SharePair, *, durable: bool
+    agent: Agent, settings: Settings, places: Places, shares: SharePair, opened: Opened
 ) -> None:
-    desk = places.desk(durable=durable)
+    desk = places.desk(durable=opened.durable)
+    opened.add(*(getattr(desk, field.name) for field in fields(desk)))
+    admission = _admission(agent, settings, shares, desk.pending)
     requester = Requester(
         shares.remote,
         shares.local,
@@ -112,8 +159,16 @@ def _employ_requester(
             grace=settings.timing.grace,
             attempts=settings.limits.attempts,
             sender=_whoami(),
-            archive_keep=settings.archive.keep if settings.archive else None,
+            deadline=settings.timing.deadline,
         ),
+        health=agent.health,
+        canary=_canary(agent, settings, desk.pending),
+        cleaner=Cleaner(
+            requester_shelves(desk, _bounds(settings.archive), _bounds(settings.failed)),
+            stamp := _stamp(places, opened),
+            parts=[stamp[0]],
+        ),
+        admission=admission,
     )
     how = settings.outbox
     intake = Intake(desk, OutboxSettings(how.complete, how.settle, how.ignore), Namer())
@@ -122,12 +177,52 @@ def _employ_requester(
         requester.adopt(exchange, ticket)
         await agent.look_now(exchange)
 
-    outbox = Outbox(PosixFolder(places.outbox), PosixFolder(places.submit), desk, intake, adopt)
+    outbox = Outbox(
+        PosixFolder(places.outbox),
+        PosixFolder(places.submit),
+        desk,
+        intake,
+        adopt,
+        admission.entrance,
+    )
+    agent.on_end(outbox.close)
     agent.employ(requester, outbox)
 
 
+def _admission(agent: Agent, settings: Settings, shares: SharePair, pending: Folder) -> Admission:
+    limits = settings.limits
+    away = Disk("unenriched", "exchanges in state/pending")
+    home = Disk("state", "files in the outbox, answers in Enriched")
+    room = Room(home, pending, limits.reserve, agent.health, agent.wake)
+    return Admission(
+        InFlight(limits.in_flight_exchanges, limits.in_flight_bytes),
+        away=Room(away, shares.remote, limits.reserve, agent.health, agent.wake),
+        home=room,
+        entrance=Entrance(limits.pending, room, agent.health),
+        health=agent.health,
+        wake=agent.wake,
+    )
+
+
+def _rooms(agent: Agent, settings: Settings, shares: SharePair, kept: Folder) -> Rooms:
+    reserve = settings.limits.reserve
+    away = Disk("enriched", "answers in state/kept, requests in Unenriched")
+    home = Disk("state", "requests in Unenriched")
+    return Rooms(
+        away=Room(away, shares.remote, reserve, agent.health, agent.wake),
+        home=Room(home, kept, reserve, agent.health, agent.wake),
+    )
+
+
+def _canary(agent: Agent, settings: Settings, pending: Folder) -> Canary | None:
+    if settings.canary is None:
+        return None
+    peer = agent.peer.spoken if agent.peer is not None else lambda: None
+    return Canary(pending, settings.canary, agent.health, wake=agent.wake, peer=peer)
+
+
 def _employ_responder(
-    agent: Agent, settings: Settings, places: Places, shares: SharePair, *, durable: bool
+    agent: Agent, settings: Settings, places: Places, shares: SharePair, opened: Opened
 ) -> Enricher:
     from roundtrip.enrich import Enricher  # Only role b pays for an HTTP client.
     from roundtrip.enrich.store.sqlite import SqliteStore
@@ -135,15 +230,24 @@ def _employ_responder(
     store = SqliteStore(places.ledger, max_bytes=settings.cache_size)
     enricher = Enricher(settings.pipelines, hosts=settings.hosts, store=store)
 
+    reports = opened.folder(places.quarantine, durable=False)
+    places.retries.mkdir(mode=0o700, exist_ok=True)
+    retries = opened.folder(places.retries)
     async def begin() -> None:
         await enricher.open()
         store.watch_wishes(places.wishes)
+        wishes.start()
 
+    async def close() -> None:
+        wishes.close()
+        await enricher.aclose()
+
+    kept = opened.folder(places.kept)
     responder = Responder(
         shares.local,
         shares.remote,
-        PosixFolder(places.kept, durable=durable),
-        PosixFolder(places.quarantine),
+        kept,
+        reports,
         _Enrichment(enricher),
         ResponderSettings(
             settle=settings.timing.settle,
@@ -155,9 +259,26 @@ def _employ_responder(
             responder=_whoami(),
         ),
         wake=agent.wake,
+        retries=retries,
+        rooms=_rooms(agent, settings, shares, kept),
+        cleaner=Cleaner(
+            [Shelf("quarantine", reports, _bounds(settings.quarantine))],
+            stamp := _stamp(places, opened),
+            parts=[stamp[0], retries],
+        ),
     )
-    agent.employ(responder, begin=begin, close=enricher.aclose)
+    wishes = WishWatch(places.retries, responder.heed_wishes)
+    agent.employ(responder, begin=begin, close=close)
     return enricher
+
+
+def _bounds(kept: KeptFolder | None) -> Bounds:
+    return Bounds() if kept is None else Bounds(kept.keep, kept.size)
+
+
+def _stamp(places: Places, opened: Opened) -> tuple[Folder, str]:
+    """The file whose age says when this host was cleaned last."""
+    return opened.folder(places.state), f"cleaned-{places.role.value}"
 
 
 class _Enrichment:

@@ -10,6 +10,7 @@ down; waiting is told by the kernel, not by polling.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -19,16 +20,20 @@ from typing import Any, BinaryIO
 
 from roundtrip.config import Settings, load
 from roundtrip.errors import InputError, RoundtripError, StillWaiting
+from roundtrip.handing_in import fitted, told_if_full
 from roundtrip.places import Places
+from roundtrip.protocol.documents import printable
 from roundtrip.protocol.markers import MAX_BYTES, Outcome
-from roundtrip.protocol.names import Namer, check_exchange, marker_of
+from roundtrip.protocol.names import Namer, check_exchange
+from roundtrip.protocol.problem import MAX_BYTES as LARGEST_PROBLEM
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.progress import ProgressNote
-from roundtrip.protocol.states import Names, State, state_of
 from roundtrip.roles import ticket as tickets
+from roundtrip.roles.expiry import deadline_in
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.posix import PosixFolder
+from roundtrip.stages import Stages
 from roundtrip.teller import ProgressTeller
 from roundtrip.watch import Event, Kind, Watch, WatchSettings
 
@@ -40,7 +45,8 @@ class EnrichmentFailed(RoundtripError):
     """The answer is `failed`; `problem` says why, `result` where the document lies."""
 
     def __init__(self, result: Result, problem: Problem) -> None:
-        super().__init__(f"{result.exchange}: {problem.title}: {problem.detail}")
+        # B wrote these words, and somebody will print them.
+        super().__init__(printable(f"{result.exchange}: {problem.title}: {problem.detail}"))
         self.result = result
         self.problem = problem
 
@@ -56,6 +62,11 @@ class Result:
     def read(self) -> bytes:
         """The answer's content."""
         return self.path.read_bytes()
+
+    def problem(self) -> Problem:
+        """What a `failed` answer says."""
+        with self.path.open("rb") as file:
+            return Problem.decode(file.read(LARGEST_PROBLEM + 1), self.exchange)
 
 
 class AsyncClient:
@@ -73,38 +84,48 @@ class AsyncClient:
         self._set_up(settings)
 
     def _set_up(self, settings: Settings) -> None:
+        self._settings = settings
         self.places = Places(settings)
         self.places.check()
         self._namer = Namer()
 
     async def enrich(
-        self, path: str | Path, *, pipeline: str | None = None, timeout: float | None = None
+        self,
+        path: str | Path,
+        *,
+        pipeline: str | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
     ) -> Result:
         """Submit a file and wait for its answer; the file itself stays where it is.
 
         Args:
             path: a regular file.
             pipeline: the pipeline's name; chosen by B from the file's name if None.
-            timeout: seconds to wait, for ever if None.
+            timeout: seconds to wait, for ever if None; the exchange goes on without us.
+            deadline: seconds after which the exchange itself is given up, and fails; as configured
+                (`timing.deadline`) if None.
 
         Raises:
-            InputError: the file can't be read.
-            EnrichmentFailed: the answer is `failed`.
+            InputError: the file can't be read, or the deadline is none.
+            EnrichmentFailed: the answer is `failed`, or none came before the deadline.
             StillWaiting: time ran out; `wait` goes on with the exchange that its text names.
         """
-        exchange = await self.submit(path, pipeline=pipeline)
+        exchange = await self.submit(path, pipeline=pipeline, deadline=deadline)
         result = await self.wait(exchange, timeout=timeout)
         self.forget(exchange)
         if result.outcome is Outcome.FAILED:
-            content = result.read()
-            raise EnrichmentFailed(result, Problem.decode(content, exchange))
+            raise EnrichmentFailed(result, result.problem())
         return result
 
-    async def submit(self, path: str | Path, *, pipeline: str | None = None) -> str:
+    async def submit(
+        self, path: str | Path, *, pipeline: str | None = None, deadline: float | None = None
+    ) -> str:
         """Hand a copy of a file to the agent; returns the exchange's name at once.
 
         Raises:
-            InputError: the file can't be read.
+            InputError: the file can't be read, or the deadline is none.
+            ShareError: there is no room for the copy beside `limits.reserve`.
         """
         source = Path(path)
         try:
@@ -112,23 +133,43 @@ class AsyncClient:
                 what = "not a regular file" if source.exists() else "no such file"
                 raise InputError(f"{source}: {what}")
             with source.open("rb") as file:
-                return await self.submit_stream(file, source.name, pipeline=pipeline)
+                return await self.submit_stream(
+                    file, source.name, pipeline=pipeline, deadline=deadline
+                )
         except PermissionError as error:
             if error.filename == str(source):
                 raise InputError(f"{source}: can't be read: {error.strerror}") from error
             raise
 
     async def submit_stream(
-        self, source: BinaryIO, name: str, *, pipeline: str | None = None
+        self,
+        source: BinaryIO,
+        name: str,
+        *,
+        pipeline: str | None = None,
+        deadline: float | None = None,
     ) -> str:
-        """Hand a stream's content to the agent under an original name."""
+        """Hand a stream's content to the agent under an original name.
+
+        Raises:
+            InputError: the name can't be a file's: it has a slash, say; or the deadline is none.
+            ShareError: there is no room for it beside `limits.reserve`.
+        """
+        if not tickets.is_file_name(name):
+            raise InputError(f"{name[:80]!r} can't be a file's name, so no result can have it")
+        if deadline is not None and not deadline > 0:
+            raise InputError(f"deadline: {deadline!r} is none; it is a number of seconds above 0")
+        until = None if deadline is None else deadline_in(deadline)
         exchange = self._namer(name)
         ticket = tickets.file_of(exchange)
         with (
             closing(PosixFolder(self.places.tickets)) as folder,
             closing(PosixFolder(self.places.submit)) as submit,
+            told_if_full(submit),
         ):
-            await folder.put(ticket, Ticket(name, pipeline, reply=True).encode(), durable=True)
+            source = await fitted(source, submit, self._settings.limits.reserve)
+            wanted = Ticket(name, pipeline, until, reply=True)
+            await folder.put(ticket, wanted.encode(), durable=True)
             try:
                 await submit.put(exchange, source, durable=True)
             except BaseException:
@@ -188,17 +229,16 @@ class AsyncClient:
         on_state: Callable[[str], None] | None,
         progress: ProgressTeller | None,
     ) -> Result:
-        while True:
-            woken.clear()
-            if result := await self._outcome(exchange):
-                return result
-            if on_state is not None:
-                on_state(await self.stage(exchange))
-            pause = _LOOK_ANYWAY if progress is None else await progress.tell(_LOOK_ANYWAY)
-            try:
-                await asyncio.wait_for(woken.wait(), pause)
-            except TimeoutError:
-                continue
+        async with Stages(self._settings) as stages:
+            while True:
+                woken.clear()
+                if result := await self._outcome(exchange):
+                    return result
+                if on_state is not None:
+                    on_state(await stages.of(exchange))
+                pause = _LOOK_ANYWAY if progress is None else await progress.tell(_LOOK_ANYWAY)
+                with contextlib.suppress(TimeoutError):  # Look even without an event.
+                    await asyncio.wait_for(woken.wait(), pause)
 
     async def _outcome(self, exchange: str) -> Result | None:
         """The answer, if it is delivered: its record is there and the private copy is not."""
@@ -213,16 +253,9 @@ class AsyncClient:
         return _result(exchange, record)
 
     async def stage(self, exchange: str) -> str:
-        """How far an exchange is: `submitted`, `pending`, `closing`, or a state of the protocol."""
-        if (self.places.submit / exchange).exists():
-            return "submitted"
-        there = []
-        for path in (self.places.unenriched, self.places.enriched):
-            there += [(path / name).exists() for name in (exchange, marker_of(exchange))]
-        state = state_of(Names(*there))
-        if state is not State.ABSENT:
-            return state.value
-        return "pending" if (self.places.pending / exchange).exists() else "unknown"
+        """How far an exchange is: see `Stages.of`."""
+        async with Stages(self._settings) as stages:
+            return await stages.of(exchange)
 
     def forget(self, exchange: str) -> None:
         """Remove the record of an answer that has been seen."""
@@ -240,14 +273,23 @@ class Client:
         self._client = AsyncClient(config)
 
     def enrich(
-        self, path: str | Path, *, pipeline: str | None = None, timeout: float | None = None
+        self,
+        path: str | Path,
+        *,
+        pipeline: str | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
     ) -> Result:
         """Submit a file and wait for its answer: see `AsyncClient.enrich`."""
-        return asyncio.run(self._client.enrich(path, pipeline=pipeline, timeout=timeout))
+        return asyncio.run(
+            self._client.enrich(path, pipeline=pipeline, timeout=timeout, deadline=deadline)
+        )
 
-    def submit(self, path: str | Path, *, pipeline: str | None = None) -> str:
+    def submit(
+        self, path: str | Path, *, pipeline: str | None = None, deadline: float | None = None
+    ) -> str:
         """Hand a copy of a file to the agent: see `AsyncClient.submit`."""
-        return asyncio.run(self._client.submit(path, pipeline=pipeline))
+        return asyncio.run(self._client.submit(path, pipeline=pipeline, deadline=deadline))
 
     def wait(self, exchange: str, *, timeout: float | None = None) -> Result:
         """Wait for a submitted exchange's answer: see `AsyncClient.wait`."""

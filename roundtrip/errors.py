@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     CONFIG = 3
     """The configuration is wrong or missing; each error was printed with its line."""
     SHARE = 4
-    """A share or folder is missing, not initialised, not the one it was, or not writable."""
+    """A share or folder is missing, not initialised, not the one it was, not writable, or full."""
     BUSY = 5
     """Another agent of this role holds this share or this state folder."""
     WAITING = 6
@@ -26,6 +26,12 @@ class ExitCode(IntEnum):
     """The input can't be sent: missing, not a regular file, unreadable."""
     TEST = 8
     """A test of a pipeline failed; what differs was printed."""
+    WARNED = 9
+    """`doctor` found something that will become worse unless somebody does something."""
+    UNWELL = 10
+    """`doctor` found something that keeps exchanges from being done, or may soon."""
+    UNFIT = 11
+    """`torture` saw the share break a rule that the protocol needs, or hang."""
     INTERNAL = 70
     """A defect in roundtrip itself (EX_SOFTWARE of sysexits.h); the log has the details."""
     INTERRUPTED = 130
@@ -52,6 +58,10 @@ class ShareError(RoundtripError):
     """A share or one of the agent's own folders can't be used as it is."""
 
     exit_code = ExitCode.SHARE
+
+
+class ShareAway(ShareError):
+    """A share isn't there now, or doesn't answer; it may come back by itself."""
 
 
 class BusyError(RoundtripError):

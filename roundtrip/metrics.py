@@ -47,8 +47,9 @@ def agent_metrics(figures: Figures, version: str, peer_age: float | None) -> Ite
         yield _counter("answers_refused", "Answers that could not be used.", tally.refused)
 
 
-def _exchanges(stages: Mapping[str, int], tally: Tally) -> Iterator[Metric]:
-    under_way = {stage: count for stage, count in stages.items() if stage != "done"}
+def _exchanges(stages: Mapping[str, object], tally: Tally) -> Iterator[Metric]:
+    numbers = {stage: count for stage, count in stages.items() if isinstance(count, int)}
+    under_way = {stage: count for stage, count in numbers.items() if stage != "done"}
     yield _gauges("exchanges", "Under way here, by stage.", "stage", under_way)
     states = [state.value for state in State if state is not State.ABSENT]
     listed = {state: tally.listed.get(state, 0) for state in states}
@@ -70,6 +71,12 @@ def _exchanges(stages: Mapping[str, int], tally: Tally) -> Iterator[Metric]:
 
 def _shares(figures: Figures, role: str, peer_age: float | None) -> Iterator[Metric]:
     yield _gauge("shares_ok", "1 while both shares are there.", figures.shares_ok)
+    wrong = _family(
+        "condition", "1 while this is wrong; status says what to do.", "key", "severity"
+    )
+    for condition in figures.conditions:
+        wrong.add_metric((condition.key, condition.severity.value), 1.0)
+    yield wrong
     yield _counter("shares_lost", "Times that a share went away.", figures.shares_lost)
     yield _counter("listings", "Full listings of both shares.", figures.listings)
     yield _gauge("listing_age_seconds", "Time since the last one.", figures.listing_age)

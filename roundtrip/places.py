@@ -32,6 +32,7 @@ class Places:
         self.kept = state / "kept"
         self.ledger = state / "ledger.sqlite"
         self.wishes = state / "cache-purge"  # what `cache purge` asks the agent for
+        self.retries = state / "retry"  # what `quarantine retry` asks the agent for
         self.health = state / f"health-{settings.role}.json"  # what the agent says of itself
         self.quarantine = settings.quarantine.path
 
@@ -39,6 +40,11 @@ class Places:
     def home(self) -> Path:
         """The share that lives on this host's disk."""
         return self.enriched if self.role is Role.REQUESTER else self.unenriched
+
+    @property
+    def away(self) -> Path:
+        """The share that lives on the other host's disk."""
+        return self.unenriched if self.role is Role.REQUESTER else self.enriched
 
     def own(self) -> list[Path]:
         """The folders that `init` makes on this host, beside the share."""

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
 from roundtrip.config import Settings
-from roundtrip.errors import ShareError
+from roundtrip.glance import Glance, Look
 from roundtrip.pace import Pace
 from roundtrip.places import Places
-from roundtrip.protocol.names import INTERNAL_FOLDER, created_of
-from roundtrip.protocol.states import Role, State, state_of
+from roundtrip.protocol.names import created_of, is_canary
+from roundtrip.protocol.states import Role, State, other, state_of
+from roundtrip.roles.health import Severity
 from roundtrip.roles.progress import newest_notes
 from roundtrip.roles.side import Survey, survey
-from roundtrip.shares.heartbeat import Heartbeat, last_beat
-from roundtrip.shares.identity import identity_of
+from roundtrip.shares.heartbeat import Heartbeat, age, last_beat, skew
 from roundtrip.shares.lock import holder_of
-from roundtrip.shares.posix import PosixFolder
+from roundtrip.shares.port import SharedFolder
 
 _OPEN = frozenset({State.REQUESTED, State.ANSWERING})
 
@@ -29,12 +27,15 @@ class Report(TypedDict):
     """A snapshot; ages are in seconds, rates in exchanges a minute, by role.
 
     `progress` has what progress files say, and `rate` (records a second) and `left` (seconds).
+    `conditions` is what the running agent says is wrong, worst first. `states` is None while a
+    share can't be listed.
     """
 
     role: str
     root: str
     agent: dict[str, Any] | None
-    states: dict[str, int]
+    conditions: list[dict[str, Any]]
+    states: dict[str, int] | None
     oldest: dict[str, Any] | None
     folders: dict[str, int]
     rates: dict[str, float]
@@ -52,66 +53,61 @@ class Surveyor:
         self._paces: dict[str, Pace] = {}
 
     async def report(self) -> Report:
-        """Look at everything once."""
+        """Look at everything once; a share that doesn't answer at once is reported as such."""
         places = self._places
-        shares = {
-            "unenriched": await self._share(places.unenriched, "unenriched"),
-            "enriched": await self._share(places.enriched, "enriched"),
-        }
-        states, oldest, progress = await self._exchanges(shares)
-        mine, peer = await self._heartbeats()
+        mine = self._agent()
+        conditions = conditions_of(mine) if mine else []
+        async with Glance(self._settings, _away(conditions)) as shares:
+            states, oldest, progress = await self._exchanges(shares)
+            peer = await self._peer(shares)
         return Report(
             role=places.role.value,
             root=str(self._settings.root),
-            agent=self._agent(mine),
+            agent=mine,
+            conditions=conditions,
             states=states,
             oldest=oldest,
             folders=self._folders(),
-            rates=_rates(mine, peer),
-            peer=peer and {"role": _other(places.role).value, **peer.fields, "age": _age(peer)},
-            shares=shares,
+            rates=_rates(mine, peer and peer.fields),
+            peer=peer and _about_peer(other(places.role), peer),
+            shares={
+                "unenriched": _share(places.unenriched, shares.unenriched),
+                "enriched": _share(places.enriched, shares.enriched),
+            },
             progress=progress,
         )
 
-    async def _share(self, path: Path, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = {"path": str(path), "id": None, "home": None, "health": "ok"}
-        try:
-            with closing(PosixFolder(path)) as folder:
-                identity = await identity_of(folder)
-        except (ShareError, OSError) as error:
-            found["health"] = str(error)
-            return found
-        if identity is None:
-            found["health"] = "not a share: no identity; mounted? initialised?"
-        else:
-            found |= {"id": identity.id, "home": identity.home.value}
-            pin = self._places.pins / f"{name}.share"
-            if pin.exists() and pin.read_text() != identity.id:
-                found["health"] = f"another share than before ({pin.read_text()})"
-        return found
-
     async def _exchanges(
-        self, shares: dict[str, dict[str, Any]]
-    ) -> tuple[dict[str, int], dict[str, Any] | None, list[dict[str, Any]]]:
+        self, shares: Glance
+    ) -> tuple[dict[str, int] | None, dict[str, Any] | None, list[dict[str, Any]]]:
+        unenriched, enriched = shares.unenriched, shares.enriched
+        if unenriched.folder is None or enriched.folder is None:
+            return None, None, []
+        try:
+            found = await survey(unenriched.folder, enriched.folder)
+            progress = await self._progress(enriched.folder, found)
+            oldest = await self._oldest(found, unenriched.folder)
+        except OSError as error:  # It has hung or gone in this very moment.
+            shares.blame(error)
+            return None, None, []
         counts = dict.fromkeys((state.value for state in State if state is not State.ABSENT), 0)
-        if any(share["id"] is None for share in shares.values()):
-            return counts, None, []
-        with (
-            closing(PosixFolder(self._places.unenriched)) as unenriched,
-            closing(PosixFolder(self._places.enriched)) as enriched,
-        ):
-            found = await survey(unenriched, enriched)
-            progress = await self._progress(enriched, found)
-        counts |= found.states()
-        exchanges = found.exchanges
-        dated = [(created, name) for name in exchanges if (created := created_of(name))]
-        if not dated:
-            return counts, None, progress
-        created, name = min(dated)
-        oldest = {"exchange": name, "age": round(time.time() - created, 1)}
-        return counts, oldest, progress
+        return counts | found.states(), oldest, progress
 
-    async def _progress(self, enriched: PosixFolder, found: Survey) -> list[dict[str, Any]]:
+    async def _oldest(self, found: Survey, unenriched: SharedFolder) -> dict[str, Any] | None:
+        """The exchange that was made first, and its age in seconds by this host's clock alone."""
+        names = [each for each in found.exchanges if not is_canary(each)]
+        dated = [(created, name) for name in names if (created := created_of(name))]
+        if not dated:
+            return None
+        made, name = min(dated)
+        if self._places.role is Role.RESPONDER:  # Its name has A's time, its file has ours.
+            entry = await unenriched.stat(name)
+            if entry is None:
+                return {"exchange": name, "age": None}
+            made = entry.changed / 1e9
+        return {"exchange": name, "age": round(max(time.time() - made, 0.0), 1)}
+
+    async def _progress(self, enriched: SharedFolder, found: Survey) -> list[dict[str, Any]]:
         """What the progress files of exchanges without an answer say, oldest exchange first."""
         open_ = {name for name, names in found.exchanges.items() if state_of(names) in _OPEN}
         notes = await newest_notes(enriched, found.progress, open_)
@@ -132,21 +128,18 @@ class Surveyor:
             }
         return {name: _count(path) for name, path in paths.items()}
 
-    async def _heartbeats(self) -> tuple[Heartbeat | None, Heartbeat | None]:
-        found: dict[Role, Heartbeat | None] = {}
-        written = {
-            Role.REQUESTER: self._places.unenriched,
-            Role.RESPONDER: self._places.enriched,
-        }
-        for role, path in written.items():
-            try:
-                with closing(PosixFolder(path / INTERNAL_FOLDER)) as internal:
-                    found[role] = await last_beat(internal, role)
-            except (ShareError, OSError):
-                found[role] = None  # The share's own line says what is wrong with it.
-        return found[self._places.role], found[_other(self._places.role)]
+    async def _peer(self, shares: Glance) -> Heartbeat | None:
+        """The other side's life sign: it lies on this host's own disk."""
+        role = self._places.role
+        look = shares.enriched if role is Role.REQUESTER else shares.unenriched
+        try:
+            return None if look.internal is None else await last_beat(look.internal, other(role))
+        except OSError as error:
+            look.health = str(error)
+            return None
 
-    def _agent(self, mine: Heartbeat | None) -> dict[str, Any] | None:
+    def _agent(self) -> dict[str, Any] | None:
+        """What the running agent says of itself; None if none runs."""
         holder = holder_of(self._places.lock)
         if holder is None:
             return None
@@ -154,32 +147,68 @@ class Surveyor:
             running: dict[str, Any] = json.loads(holder)
         except ValueError:
             running = {"holder": holder}
-        return running | (mine.fields if mine else {})
+        return running | read_health(self._places.health)
 
 
-def _rates(*signs: Heartbeat | None) -> dict[str, float]:
-    """Exchanges a minute by role, as each agent's last heartbeat told them."""
+def read_health(path: Path) -> dict[str, Any]:
+    """What an agent's health file says; nothing if there is none, or none that can be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def conditions_of(agent: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the agent says is wrong, worst first."""
+    order = [severity.value for severity in reversed(Severity)]
+    found = agent.get("conditions", [])
+    return sorted(found, key=lambda condition: order.index(condition["severity"]))
+
+
+def _away(conditions: list[dict[str, Any]]) -> dict[str, str]:
+    """The shares that the agent waits for already, by name, and why."""
+    prefix = "share."
     return {
-        str(sign.fields.get("role")): float(sign.fields["per_minute"])
-        for sign in signs
-        if sign and isinstance(sign.fields.get("per_minute"), int | float)
+        condition["key"].removeprefix(prefix): f"{condition['text']} (since {condition['since']})"
+        for condition in conditions
+        if condition["key"].startswith(prefix)
     }
 
 
-def _other(role: Role) -> Role:
-    return Role.RESPONDER if role is Role.REQUESTER else Role.REQUESTER
+def _share(path: Path, look: Look) -> dict[str, Any]:
+    identity = look.identity
+    return {
+        "path": str(path),
+        "id": identity and identity.id,
+        "home": identity and identity.home.value,
+        "health": look.health,
+    }
 
 
-def _age(sign: Heartbeat) -> float | None:
-    """Seconds since a life sign was made, by the maker's clock against ours."""
-    try:
-        return round(time.time() - datetime.fromisoformat(sign.time).timestamp(), 1)
-    except ValueError:
-        return None
+def _rates(*signs: dict[str, Any] | None) -> dict[str, float]:
+    """Exchanges a minute by role, as each agent's last heartbeat told them."""
+    return {
+        str(sign.get("role")): float(sign["per_minute"])
+        for sign in signs
+        if sign and isinstance(sign.get("per_minute"), int | float)
+    }
+
+
+def _about_peer(role: Role, sign: Heartbeat) -> dict[str, Any]:
+    """What the other side said of itself, how long ago, and how far its clock is ahead of ours."""
+    ahead, seconds = skew(sign), age(sign, time.time())
+    return {
+        "role": role.value,
+        **sign.fields,
+        "age": None if seconds is None else round(seconds, 1),
+        "skew": None if ahead is None else round(ahead, 1),
+    }
 
 
 def _count(path: Path) -> int:
     try:
-        return sum(1 for entry in path.iterdir() if not entry.name.startswith("."))
+        names = (entry.name for entry in path.iterdir())
+        return sum(1 for name in names if not name.startswith(".") and not is_canary(name))
     except OSError:
         return 0

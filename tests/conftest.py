@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +14,17 @@ from hypothesis import settings
 settings.register_profile("roundtrip", deadline=None)  # shared machines pause
 settings.load_profile("roundtrip")
 
-ABILITIES: dict[str, Callable[[], bool]] = {"root": lambda: os.geteuid() == 0}
+
+def _can_fuse() -> bool:
+    library = importlib.util.find_spec("mfusepy") and ctypes.util.find_library("fuse3")
+    return bool(library) and os.geteuid() == 0 and os.access("/dev/fuse", os.R_OK | os.W_OK)
+
+
+ABILITIES: dict[str, Callable[[], bool]] = {
+    "atheris": lambda: importlib.util.find_spec("atheris") is not None,
+    "fuse": _can_fuse,
+    "root": lambda: os.geteuid() == 0,
+}
 """What `needs` knows besides programs on PATH."""
 
 

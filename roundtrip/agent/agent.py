@@ -9,32 +9,49 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
+from roundtrip.agent.care import ShareCare
 from roundtrip.agent.figures import Exporter, Figures
+from roundtrip.agent.notify import Notifier
 from roundtrip.agent.outbox import Outbox
 from roundtrip.agent.schedule import Schedule
 from roundtrip.agent.shares import SharePair
+from roundtrip.agent.stopping import Stopping
+from roundtrip.agent.vitals import Vitals, VitalsSettings
 from roundtrip.errors import ShareError
-from roundtrip.protocol.markers import timestamp
-from roundtrip.protocol.names import Namer
+from roundtrip.roles.health import Health, Severity
+from roundtrip.roles.peer import PeerWatch
 from roundtrip.roles.requester import Requester
 from roundtrip.roles.responder import Responder
+from roundtrip.roles.space import is_full
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Folder
+from roundtrip.shares.verdicts import Hung
 from roundtrip.watch import Event, Kind, Watch, WatchSettings
 
 log = logging.getLogger("roundtrip.agent")
 
 _SHARE = "share"
 _SHARE_KINDS = frozenset({Kind.APPEARED, Kind.CREATED, Kind.REMOVED})
-_SHARE_RETRY = 2.0  # seconds between two looks for a share that went away
+_LAST_CALL = 1.0  # seconds that a mount which hangs is waited for when the agent stops
 _CHECK_PAUSE = 1.0  # seconds between two checks of the shares' health
 _SOON = 5.0  # with --once: what is due within so many seconds is still waited for
+
+
+@dataclass(frozen=True, slots=True)
+class AgentPlaces:
+    """The agent's own folders: `state` holds the `health` file."""
+
+    pins: Folder
+    state: Folder
+    health: str
+    locks: list[AgentLock]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +71,34 @@ class Agent:
     def __init__(
         self,
         shares: SharePair,
-        pins: Folder,
-        locks: list[AgentLock],
+        places: AgentPlaces,
         watching: WatchSettings,
+        health: Health,
         settings: AgentSettings,
     ) -> None:
         self._shares = shares
-        self._pins = pins
-        self._locks = locks
+        self._places = places
         self._watching = watching
         self._settings = settings
+        self.health = health
+        self.is_ready = False
+        self.peer: PeerWatch | None = None
+        self._care = ShareCare(shares, health, self)
+        self._notifier = Notifier()
         self._side: Requester | Responder
+        self._vitals: Vitals
         self._outbox: Outbox | None = None
         self._schedule: Schedule
         self._watch: Watch
         self._prepare: Callable[[], Awaitable[None]] | None = None
         self._close: Callable[[], Awaitable[None]] | None = None
-        self._stopping = asyncio.Event()
+        self._ends = ExitStack()
+        self._stopping = Stopping()
         self._trouble = asyncio.Event()  # A look failed, or events may have been lost.
         self._lost_track = False
         self._last_scan = time.monotonic()
-        self._namer = Namer()
-        self._started = timestamp(time.time())
-        self._last_count = (time.monotonic(), 0)
         self._exporter: Exporter | None = None
         self._listings = 0
-        self._last_beat = time.monotonic()
-        self._shares_lost = 0
-        self._shares_ok = True
 
     def export(self, exporter: Exporter) -> None:
         """Show figures while the agent serves; not in a run with `once`, which is soon over."""
@@ -90,16 +107,16 @@ class Agent:
     def figures(self) -> Figures:
         """How it goes; while the agent runs."""
         now = time.monotonic()
-        outbox = [] if self._outbox is None else [self._outbox.schedule]
         return Figures(
             side=self._side,
-            schedules=[self._schedule, *outbox],
+            schedules=self._schedules(),
             backends=self._watch.backends(),
             listings=self._listings,
             listing_age=now - self._last_scan,
-            beat_age=now - self._last_beat,
-            shares_lost=self._shares_lost,
-            shares_ok=self._shares_ok,
+            beat_age=now - self._vitals.last_beat,
+            shares_lost=self._care.lost,
+            shares_ok=self._care.ok,
+            conditions=self.health.conditions(),
         )
 
     def employ(
@@ -120,6 +137,22 @@ class Agent:
         # The responder counts what it enriches itself; the others must find room beside that.
         limit = self._settings.exchanges * 2
         self._schedule = Schedule(side.look, limit, lambda error: self._trouble.set())
+        self._vitals = Vitals(
+            self._shares,
+            self._places.state,
+            self.health,
+            VitalsSettings(
+                side.role,
+                self._settings.version,
+                self._places.health,
+                self._settings.heartbeat,
+            ),
+            side.figures,
+        )
+
+    def on_end(self, close: Callable[[], None]) -> None:
+        """Call `close` when the agent has ended, whatever ended it."""
+        self._ends.callback(close)
 
     def wake(self, exchange: str) -> None:
         """Look at an exchange soon."""
@@ -140,43 +173,93 @@ class Agent:
             ShareError: a share or folder can't be used at the start.
             BusyError: another agent does this already.
         """
-        await self._shares.open()
-        for lock in self._locks:
-            lock.acquire()
-        watch = self._watch = Watch(self._notice, self._watching)
+        try:
+            if not await self._stopping.unless(self._care.start(patient=not once)):
+                return
+            for lock in self._places.locks:
+                lock.acquire()
+            await self._work(once=once)
+        finally:
+            await self._care.stop()
+            await self._shares.close()
+            for lock in self._places.locks:
+                lock.release()
+            self._ends.close()
+
+    async def _work(self, *, once: bool) -> None:
+        self._watch = Watch(self._notice, self._watching, partial(self._watch_trouble, "watch"))
         exporter = None if once else self._exporter
         try:
             if self._prepare is not None:
                 await self._prepare()
             if exporter is not None:
                 exporter.start()
-            await self._begin(watch)
-            await (self._finish_what_is_there() if once else self._serve())
+            if await self._stopping.unless(self._begin(patient=not once)):
+                await (self._finish_what_is_there() if once else self._serve())
         finally:
             log.info("stopping")
-            self._side.stop()
             if exporter is not None:
                 exporter.stop()
-            watch.close()
-            if self._outbox is not None:
-                await self._outbox.schedule.stop(self._settings.stop_timeout)
-            await self._schedule.stop(self._settings.stop_timeout)
-            if self._close is not None:
-                await self._close()
-            for lock in self._locks:
-                lock.release()
+            await self._end()
             log.info("stopped")
 
-    async def _begin(self, watch: Watch) -> None:
-        watch.add(_SHARE, self._shares.local.path, _SHARE_KINDS)
-        await self._shares.sweep()
-        await sweep_parts(self._pins)
-        await self._beat()
+    async def _end(self) -> None:
+        """Finish or park what is in hand; a mount that hangs is waited for no longer."""
+        self._side.stop()
+        self._watch.close()
+        self._shares.remote.hurry(_LAST_CALL)
+        await self._care.stop()
+        patience = self._settings.stop_timeout
+        await asyncio.gather(*(each.stop(patience) for each in self._schedules()))
+        if self._close is not None:
+            await self._close()
+        await self._vitals.stop()
+        self._notifier.close()
+
+    async def _begin(self, *, patient: bool) -> None:
+        self.hold()  # Until what a killed life left in flight on the share is swept.
+        self._watch.add(_SHARE, self._shares.local.path, _SHARE_KINDS)
+        await sweep_parts(self._places.pins)
+        # The state folder may be another role's, too.
+        await sweep_parts(self._places.state, of=self._places.health)
         await self._side.start()
         if self._outbox is not None:
-            self._outbox.start(watch)
-        await self._rescan()
+            self._outbox.start(self._watch, partial(self._watch_trouble, "intake"))
+            self._outbox.rescan()
+        self._vitals.start()
+        await self._look_at_peer()
+        if self._care.ok:
+            await self._resume_first(patient=patient)
         log.info("ready", extra={"role": self._side.role.value, "pid": os.getpid()})
+        self._notifier.ready(f"role {self._side.role.value} at work")
+        self._notifier.watch()
+        self.is_ready = True
+
+    async def _resume_first(self, *, patient: bool) -> None:
+        try:
+            await self.resume()
+        except ShareError as error:
+            # Found, verified, and hung since: it is waited for like one that hangs later.
+            if not patient or not isinstance(error.__cause__, Hung):
+                raise
+
+    def hold(self) -> None:
+        """See `Work`: look at no exchange; files are still taken in."""
+        self._schedule.pause()
+
+    async def resume(self) -> None:
+        """See `Work`."""
+        # Each time: a helper that was killed, or a share that went, leaves files in flight behind.
+        await self._shares.sweep()
+        await self._beat()
+        await self._rescan()
+        self._schedule.resume()
+
+    def _watch_trouble(self, kind: str, folder: str, text: str | None) -> None:
+        if text is None:
+            self.health.clear(f"{kind}.{folder}")
+        else:
+            self.health.report(f"{kind}.{folder}", text, Severity.WARNING)
 
     def _notice(self, events: list[Event]) -> None:
         for event in events:
@@ -189,65 +272,55 @@ class Agent:
             elif name := self._side.notice(event.name, event.kind is Kind.REMOVED):
                 self._schedule.wake(name)
 
+    def _schedules(self) -> list[Schedule]:
+        return [self._schedule] if self._outbox is None else [self._outbox.schedule, self._schedule]
+
     async def _finish_what_is_there(self) -> None:
-        schedules = [self._schedule]
-        if self._outbox is not None:
-            schedules.insert(0, self._outbox.schedule)
+        schedules = self._schedules()
         while not self._stopping.is_set() and any(each.is_busy(_SOON) for each in schedules):
             for each in schedules:
                 await each.until_idle(_SOON)
+        await self._stopping.unless(self._side.cleaned())
 
     async def _serve(self) -> None:
         """Nothing but the heartbeat wakes an agent that has nothing to do."""
         while True:
-            await self._until_needed()
+            await self._stopping.pause(self._settings.heartbeat, self._trouble)
             if self._stopping.is_set():
                 return
             was_trouble = self._trouble.is_set()
             self._trouble.clear()
-            await self._keep_up()
+            await self._stopping.unless(self._keep_up())
             if was_trouble:  # A thousand failing looks are no reason to check a thousand times.
-                await _wait_for(self._stopping, _CHECK_PAUSE)
-
-    async def _until_needed(self) -> None:
-        """Wait for the next heartbeat, for trouble, or for the end."""
-        waits = [asyncio.ensure_future(each.wait()) for each in (self._stopping, self._trouble)]
-        await asyncio.wait(
-            waits, timeout=self._settings.heartbeat, return_when=asyncio.FIRST_COMPLETED
-        )
-        for wait in waits:
-            wait.cancel()
+                await self._stopping.pause(_CHECK_PAUSE)
 
     async def _keep_up(self) -> None:
         """One turn of the timer: the shares' health, the life sign, now and then a listing."""
+        self._watch.check()
+        await self._look_at_peer()
         try:
-            self._watch.check()
-            if not await self._shares.are_current():
-                await self._recover()
-                self._lost_track = True
-            await self._beat()
-            if self._lost_track or time.monotonic() - self._last_scan >= self._settings.rescan:
-                await self._rescan()
+            await self._care.check()
+            if self._care.ok:
+                await self._beat()
+                if self._lost_track or time.monotonic() - self._last_scan >= self._settings.rescan:
+                    await self._rescan()
         except (OSError, ShareError) as error:
             log.warning("share trouble", extra={"error": str(error)})
+        self._vitals.refresh()
 
-    async def _recover(self) -> None:
-        """A share has gone or another is in its place: touch nothing until it is back."""
-        self._schedule.pause()
-        self._shares_ok = False
-        self._shares_lost += 1
-        log.error("share lost; waiting for it")
-        while not self._stopping.is_set():
-            try:
-                await self._shares.open()
-            except ShareError as error:
-                log.warning("share not back", extra={"reason": str(error)})
-                await _wait_for(self._stopping, _SHARE_RETRY)
-            else:
-                log.info("share back")
-                self._shares_ok = True
-                self._schedule.resume()
-                return
+    async def _look_at_peer(self) -> None:
+        if self.peer is not None:
+            with suppress(OSError, ShareError):  # The share's own check says what is wrong with it.
+                await self.peer.look()
+
+    async def _beat(self) -> None:
+        """Give a sign of life; a full disk is no reason to stop what may make room on it."""
+        try:
+            await self._vitals.beat()
+        except ShareError as error:
+            if not is_full(error.__cause__):
+                raise
+            log.warning("share trouble", extra={"error": str(error)})
 
     async def _rescan(self) -> None:
         self._lost_track = False
@@ -258,31 +331,3 @@ class Agent:
         if self._outbox is not None:
             self._outbox.rescan()
 
-    def _per_minute(self, done: int) -> float:
-        """Exchanges a minute since the last heartbeat."""
-        (before, count), self._last_count = self._last_count, (time.monotonic(), done)
-        return round((done - count) * 60 / max(self._last_count[0] - before, 0.001), 1)
-
-    async def _beat(self) -> None:
-        figures = self._side.figures()
-        await self._shares.beat(
-            self._namer,
-            {
-                "time": timestamp(time.time()),
-                "role": self._side.role.value,
-                "started": self._started,
-                "version": self._settings.version,
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "per_minute": self._per_minute(figures["done"]),
-                **figures,
-            },
-        )
-        self._last_beat = time.monotonic()
-
-
-async def _wait_for(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from roundtrip.agent.schedule import Schedule
+from roundtrip.roles.health import Condition
 from roundtrip.roles.requester import Requester
 from roundtrip.roles.responder import Responder
 
@@ -30,3 +31,4 @@ class Figures(NamedTuple):
     beat_age: float
     shares_lost: int
     shares_ok: bool
+    conditions: list[Condition]

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import stat
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from roundtrip.agent.schedule import Schedule
 from roundtrip.errors import ShareError
 from roundtrip.protocol.names import is_exchange, is_internal
+from roundtrip.roles.admission import Entrance
 from roundtrip.roles.desk import Desk
 from roundtrip.roles.intake import Intake
+from roundtrip.roles.space import is_full
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.port import Kind as Thing
 from roundtrip.shares.posix import PosixFolder
-from roundtrip.watch import Event, Kind, Watch
+from roundtrip.watch import Event, Kind, Watch, mounts
 
 log = logging.getLogger("roundtrip.agent")
 
@@ -24,13 +28,19 @@ SUBMIT = "submit"
 _RENAMED = frozenset({Kind.APPEARED, Kind.CREATED})
 _WRITTEN = _RENAMED | {Kind.CLOSED}
 _LIMIT = 16
+_MOUNTS = "/"  # the key under which the mount table is looked at
+_MOUNTS_PAUSE = 10.0  # seconds; longer than what a run with --once still waits for
+
+OnTrouble = Callable[[str, str | None], None]
 
 
 class Outbox:
     """Watches the outbox and hands each complete file on as a new exchange.
 
     A file is known as `<folder key>/<name>`: `outbox/x.csv`, `outbox/<pipeline>/x.csv`,
-    `submit/<exchange>`.
+    `submit/<exchange>`. Files are taken by rename, which leads from one mount to another never: so
+    a pipeline's folder on which something is mounted is left alone, and not even looked at, since
+    what is mounted may hang.
     """
 
     def __init__(
@@ -40,25 +50,36 @@ class Outbox:
         desk: Desk,
         intake: Intake,
         adopt: Callable[[str, Ticket | None], Awaitable[None]],
+        entrance: Entrance,
     ) -> None:
         self._folders = {OUTBOX: outbox, SUBMIT: submit}
         self._desk = desk
+        self._state = os.path.realpath(desk.pending.label)
+        self._path = os.path.realpath(outbox.path)
         self._intake = intake
         self._adopt = adopt
+        self._entrance = entrance
+        entrance.wake = self._call
         self._watch: Watch | None = None
+        self._on_trouble: OnTrouble = lambda folder, text: None
+        self._covered: set[str] = set()  # Folders on which something is mounted.
         self._told: set[str] = set()  # Files that an event said are complete.
         self._kinds = _RENAMED if intake.by_rename else _WRITTEN
         self.schedule = Schedule(self._take, _LIMIT)
 
-    def start(self, watch: Watch) -> None:
-        """Watch; what is there already is found by `rescan`."""
+    def start(self, watch: Watch, on_trouble: OnTrouble = lambda folder, text: None) -> None:
+        """Watch; what is there already is found by `rescan`.
+
+        `on_trouble` is told, by folder key, why nothing is taken from a folder; None: it is again.
+        """
         self._watch = watch
+        self._on_trouble = on_trouble
         watch.add(OUTBOX, self._folders[OUTBOX].path, self._kinds | {Kind.FOLDER})
         watch.add(SUBMIT, self._folders[SUBMIT].path, frozenset({Kind.APPEARED}))
 
     def notice(self, event: Event) -> bool:
         """Handle an event; False if it is about another folder."""
-        if event.folder not in self._folders:
+        if event.folder not in self._folders and event.folder not in self._covered:
             return False
         match event.kind:
             case Kind.RESCAN:
@@ -93,50 +114,111 @@ class Outbox:
         else:
             file = self._intake.candidate(name)
         if file is not None:
+            key = f"{folder}/{file}"
             if told:
-                self._told.add(f"{folder}/{file}")
-            self.schedule.wake(f"{folder}/{file}")
+                self._told.add(key)
+            if not self._entrance.waits(key):
+                self.schedule.wake(key)
+
+    def _call(self, key: str) -> None:
+        self.schedule.wake(key)
 
     async def _take(self, key: str) -> float | None:
         folder, _, name = key.rpartition("/")
+        if key == _MOUNTS:
+            self._look_for_mounts()
+            return None
         if not name:
             await self._scan(folder)
             return None
-        if folder == SUBMIT:
-            await self._take_submitted(name)
-            self._told.discard(key)
-            return None
-        if folder not in self._folders:
-            return None  # A pipeline's folder that has gone meanwhile.
+        if folder in self._covered or key in self._covered:
+            return None  # What uncovers it has it listed.
+        try:
+            if folder == SUBMIT:
+                await self._take_submitted(key, name)
+            elif folder in self._folders:  # Else a pipeline's folder that has gone meanwhile.
+                return await self._take_file(key, folder, name)
+        except OSError as error:
+            if not is_full(error) or not self._entrance.refused(key, error):
+                raise
+        finally:
+            self._entrance.left(key)
+        return None
+
+    async def _take_file(self, key: str, folder: str, name: str) -> float | None:
         pipeline = folder.removeprefix(OUTBOX).removeprefix("/") or None
         told = key in self._told
-        taken = await self._intake.take(self._folders[folder], pipeline, name, told=told)
-        if taken.again is None:
+        admit = partial(self._entrance.enter, key)
+        source = self._folders[folder]
+        taken = await self._intake.take(source, pipeline, name, told=told, admit=admit)
+        if taken.again is None and not self._entrance.waits(key):
             self._told.discard(key)
         if taken.exchange is not None:
+            self._entrance.entered(key, taken.exchange)
             await self._adopt(taken.exchange, taken.ticket)
         return taken.again
 
-    async def _take_submitted(self, exchange: str) -> None:
+    async def _take_submitted(self, key: str, exchange: str) -> None:
+        self._told.discard(key)
+        entry = await self._folders[SUBMIT].stat(exchange)
+        if entry is None or not await self._entrance.enter(key, entry):
+            return
         try:
             await self._folders[SUBMIT].move(exchange, self._desk.pending, exchange)
         except FileNotFoundError:
             return  # Taken already: events are hints.
         log.info("taken", extra={"exchange": exchange, "file": f"{SUBMIT}/{exchange}"})
+        self._entrance.entered(key, exchange)
         await self._adopt(exchange, None)
 
     async def _scan(self, folder: str) -> None:
-        if not self._is_open(folder):
+        self._look_for_mounts()
+        if folder in self._covered or not self._is_open(folder):
             return
-        for name in await self._folders[folder].names():
+        for name in await self._oldest_first(self._folders[folder]):
             if folder == OUTBOX and await self._is_pipeline(name):
                 await self._scan(f"{OUTBOX}/{name}")
             else:
                 self._consider(folder, name)
 
+    async def _oldest_first(self, folder: PosixFolder) -> list[str]:
+        """All names; in order where that decides who is taken in, and in none where it doesn't."""
+        names = await folder.names()
+        if not self._entrance.is_limited:
+            return names
+        found = await asyncio.to_thread(lambda: list(folder.scan()))
+        ages = {each.name: each.changed for each in found}
+        return sorted(names, key=lambda name: (ages.get(name, 0), name))
+
     async def _is_pipeline(self, name: str) -> bool:
-        entry = None if is_internal(name) else await self._folders[OUTBOX].stat(name)
+        if is_internal(name) or f"{OUTBOX}/{name}" in self._covered:
+            return False
+        entry = await self._folders[OUTBOX].stat(name)
         return entry is not None and entry.kind is Thing.FOLDER
+
+    def _look_for_mounts(self) -> None:
+        """Find out, by the mount table alone, from which folders nothing can be taken now."""
+        try:
+            table = mounts.read()
+        except FileNotFoundError:
+            return  # A system without /proc; a file that can't be moved is held, and said to be.
+        outbox = self._path
+        covered = {f"{OUTBOX}/{name}" for name in mounts.points_in(table, outbox)}
+        if mounts.mount_of(table, outbox) != mounts.mount_of(table, self._state):
+            covered.add(OUTBOX)
+        for folder in covered - self._covered:
+            path = outbox + folder.removeprefix(OUTBOX)
+            self._on_trouble(
+                folder,
+                f"{path} is on another mount than {self._state}, so nothing can be taken from it; "
+                "unmount it, or mount a folder that holds both",
+            )
+        for folder in self._covered - covered:
+            self._on_trouble(folder, None)
+            self.schedule.wake(f"{folder}/")
+        self._covered = covered
+        if covered:  # Nothing else tells of the end of a mount that was there before us.
+            self.schedule.wake_after(_MOUNTS, _MOUNTS_PAUSE)
 
     def _is_open(self, folder: str) -> bool:
         """Open the folder that is at the path now, if it isn't open already; False if none is."""
@@ -148,6 +230,7 @@ class Outbox:
             return self._open(folder)
         try:
             known.open_folder()
+            self._path = os.path.realpath(self._folders[OUTBOX].path)
         except ShareError as error:  # The watch tells when it is back.
             log.warning("folder lost", extra={"file": folder, "reason": str(error)})
             return False

@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from roundtrip.errors import ShareError
+from roundtrip.errors import ShareAway, ShareError
 from roundtrip.protocol.names import INTERNAL_FOLDER, Namer
-from roundtrip.protocol.states import Role
+from roundtrip.protocol.states import Role, other
 from roundtrip.shares import heartbeat
-from roundtrip.shares.identity import Identity, ShareName, identity_of, verify
+from roundtrip.shares.identity import Identity, ShareName, identity_of, pinned_id, verify
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Folder
@@ -46,8 +46,8 @@ class SharePair:
         self.remote = RemoteShare(
             away, access=remote.access, durable=durable, timeout=remote.timeout
         )
-        self._local_name: ShareName = "enriched" if asks else "unenriched"
-        self._remote_name: ShareName = "unenriched" if asks else "enriched"
+        self.local_name: ShareName = "enriched" if asks else "unenriched"
+        self.remote_name: ShareName = "unenriched" if asks else "enriched"
         self._role = role
         self._pins = pins
 
@@ -78,14 +78,15 @@ class SharePair:
                 found = await identity_of(fresh)
             except OSError as error:
                 raise _trouble(self.local.label, error) from error
-            await verify(found, self.local.label, self._local_name, self._role, self._pins)
+            await verify(found, self.local.label, self.local_name, self._role, self._pins)
             self.local.take_over(fresh)
 
     async def open_remote(self) -> None:
         """Follow the remote share's path.
 
         Raises:
-            ShareError: it isn't there, isn't the one it should be, or doesn't answer.
+            ShareAway: it isn't there, or doesn't answer.
+            ShareError: it isn't the one it should be.
         """
         try:
             await self.remote.reopen(self._verify_remote)
@@ -93,8 +94,12 @@ class SharePair:
             raise _trouble(self.remote.label, error) from error
 
     async def _verify_remote(self, found: Identity | None) -> None:
-        other = Role.RESPONDER if self._role is Role.REQUESTER else Role.REQUESTER
-        await verify(found, self.remote.label, self._remote_name, other, self._pins)
+        home = other(self._role)
+        await verify(found, self.remote.label, self.remote_name, home, self._pins)
+
+    async def was_here(self) -> bool:
+        """Whether the remote share was ever found and pinned."""
+        return await pinned_id(self._pins, self.remote_name) is not None
 
     async def are_current(self) -> bool:
         """Whether both paths still lead to the folders that were verified."""
@@ -135,8 +140,8 @@ class SharePair:
         await self.remote.close()
 
 
-def _trouble(share: str, error: OSError) -> ShareError:
-    return ShareError(f"{share}: {_words(error)}")
+def _trouble(share: str, error: OSError) -> ShareAway:
+    return ShareAway(f"{share}: {_words(error)}")
 
 
 def _words(error: OSError) -> str:

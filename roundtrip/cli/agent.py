@@ -6,6 +6,7 @@ import argparse
 import gc
 import logging
 import signal
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from roundtrip.errors import ExitCode, RoundtripError
@@ -27,16 +28,19 @@ def add_parser(
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the agent; SIGTERM and SIGINT end it."""
+    """Run the agent; SIGTERM and SIGINT end it, SIGHUP makes it read its configuration again."""
     import asyncio
 
     from roundtrip import logs
     from roundtrip.config import load
 
-    settings = load(args.config, args.role)
+    def read() -> Settings:
+        return load(args.config, args.role)
+
+    settings = read()
     logs.configure(settings.log_level)
     try:
-        asyncio.run(_work(settings, once=args.once))
+        asyncio.run(_work(settings, read, once=args.once))
     except (RoundtripError, KeyboardInterrupt):
         raise
     except Exception:
@@ -45,16 +49,17 @@ def run(args: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-async def _work(settings: Settings, *, once: bool) -> None:
+async def _work(settings: Settings, read: Callable[[], Settings], *, once: bool) -> None:
     import asyncio
 
-    from roundtrip.assembly import build_agent
+    from roundtrip.service import Service
 
-    agent = build_agent(settings)
+    service = Service(settings, read)
     # What was built lives as long as the process; the collector need not walk it again and again.
     gc.freeze()
     gc.set_threshold(20_000)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.stop)
-    await agent.run(once=once)
+        loop.add_signal_handler(number, service.stop)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    await service.run(once=once)

@@ -44,18 +44,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _explain(settings: Settings, exchange: str) -> dict[str, Any]:
+    from roundtrip.errors import ShareAway
+    from roundtrip.glance import Glance
     from roundtrip.places import Places
     from roundtrip.protocol.names import marker_of
     from roundtrip.protocol.states import Names, Observed, Role, next_step, state_of
-    from roundtrip.shares.posix import PosixFolder
 
     places = Places(settings)
     there = []
-    for path in (places.unenriched, places.enriched):
-        folder = PosixFolder(path)
-        for name in (exchange, marker_of(exchange)):
-            there.append(await folder.stat(name) is not None)
-        folder.close()
+    async with Glance(settings) as shares:
+        for look in (shares.unenriched, shares.enriched):
+            if look.folder is None:
+                raise ShareAway(look.health)
+            for name in (exchange, marker_of(exchange)):
+                there.append(await look.folder.stat(name) is not None)
     names = Names(*there)
     wanted = (places.pending / exchange).exists() if places.role is Role.REQUESTER else None
     found: dict[str, Any] = {"exchange": exchange, "state": state_of(names).value}

@@ -9,7 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roundtrip import __version__
-from roundtrip.cli import agent, cache, config, demo, explain, init, preview, send, status
+from roundtrip.cli import (
+    agent,
+    cache,
+    config,
+    demo,
+    doctor,
+    explain,
+    init,
+    preview,
+    quarantine,
+    send,
+    status,
+    torture,
+)
 from roundtrip.errors import ExitCode, RoundtripError
 
 
@@ -30,7 +43,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--role", choices=("a", "b"), help="this host's role; overrides the file's")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (init, agent, send, status, explain, preview, cache, config, demo):
+    for command in (
+        init,
+        agent,
+        send,
+        status,
+        doctor,
+        explain,
+        quarantine,
+        preview,
+        cache,
+        config,
+        demo,
+        torture,
+    ):
         command.add_parser(subparsers, common)
     return parser
 

@@ -33,6 +33,10 @@ def add_parser(
     parser.add_argument("--pipeline", help="the pipeline to use; default: B chooses by name")
     parser.add_argument("--name", help="the original name of what comes on standard input")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait no longer than this")
+    parser.add_argument(
+        "--deadline", type=_deadline, metavar="DURATION",
+        help="give the exchange up after this, such as 30s, 15m, 2h or 7d; it fails then",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object for each file")
     parser.set_defaults(func=run)
 
@@ -51,6 +55,18 @@ def run(args: argparse.Namespace) -> int:
         print("roundtrip: no agent of role a runs here; start: roundtrip agent --role a",
               file=sys.stderr)  # fmt: skip
     return asyncio.run(_send(client, args))
+
+
+def _deadline(text: str) -> float:
+    from roundtrip.config.units import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return seconds
 
 
 async def _send(client: AsyncClient, args: argparse.Namespace) -> int:
@@ -78,9 +94,11 @@ async def _send(client: AsyncClient, args: argparse.Namespace) -> int:
 
 async def _submit(client: AsyncClient, file: str, args: argparse.Namespace) -> str:
     if file != "-":
-        return await client.submit(file, pipeline=args.pipeline)
+        return await client.submit(file, pipeline=args.pipeline, deadline=args.deadline)
     name = Path(args.name or "stdin").name
-    return await client.submit_stream(sys.stdin.buffer, name, pipeline=args.pipeline)
+    return await client.submit_stream(
+        sys.stdin.buffer, name, pipeline=args.pipeline, deadline=args.deadline
+    )
 
 
 async def _await(
@@ -120,10 +138,10 @@ def _print_result(file: str, result: Result) -> None:
 
 
 def _tell_failure(file: str, result: Result) -> None:
-    from roundtrip.protocol.problem import Problem
+    from roundtrip.cli.words import printable
 
-    problem = Problem.decode(result.read(), result.exchange)
-    print(f"roundtrip: {file}: {problem.title}: {problem.detail} (see {result.path})",
+    problem = result.problem()  # B's words
+    print(printable(f"roundtrip: {file}: {problem.title}: {problem.detail} (see {result.path})"),
           file=sys.stderr)  # fmt: skip
 
 

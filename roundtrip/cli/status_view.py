@@ -9,18 +9,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from roundtrip.cli.words import progress_words
+from roundtrip.cli.words import local_time, printable, progress_words
 from roundtrip.survey import Report
 
 _BAR = 24  # columns
+_SKEW = 2.0  # seconds by which clocks may differ without a word
+_STYLES = {"alarm": "bold red", "warning": "yellow", "notice": "cyan"}
 
 
 def render(report: Report, *, bars: bool = False) -> RenderableType:
     """The report as a few short tables; `bars` where they can move."""
     parts: list[RenderableType] = [_agents(report), _shares(report), _states(report)]
+    if report["conditions"]:
+        parts.insert(0, _conditions(report))
     if report["progress"]:
         parts.append(_progress(report, bars=bars))
     return Group(*parts)
+
+
+def _conditions(report: Report) -> Table:
+    table = _table("what is wrong", "since", "")
+    for item in report["conditions"]:
+        style = _STYLES.get(item["severity"], "")
+        since = local_time(item["since"]) or ""
+        text = printable(item["text"])
+        table.add_row(Text(f"{item['severity']} {item['key']}", style=style), since, Text(text))
+    return table
 
 
 def _agents(report: Report) -> Table:
@@ -30,24 +44,35 @@ def _agents(report: Report) -> Table:
     table.add_row(report["role"], state, *_columns(agent, "host", "version"), "")
     peer = report["peer"]
     if peer:
-        sign = f"{peer['age']} s ago" if peer["age"] is not None else peer["time"]
-        table.add_row(peer["role"], "peer", *_columns(peer, "host", "version"), sign)
+        table.add_row(peer["role"], "peer", *_columns(peer, "host", "version"), Text(_sign(peer)))
     else:
         table.add_row("a" if report["role"] == "b" else "b", "peer", "", "", "none seen")
     return table
 
 
+def _sign(peer: dict[str, Any]) -> str:
+    """When the other side gave its last sign of life, and how its clock goes."""
+    sign = f"{peer['age']} s ago" if peer["age"] is not None else printable(str(peer["time"]))
+    ahead = peer["skew"]
+    if ahead is None or abs(ahead) < _SKEW:
+        return sign
+    return f"{sign}, its clock is {abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} ours"
+
+
 def _shares(report: Report) -> Table:
     table = _table("share", "home", "path", "health")
     for name, share in report["shares"].items():
-        health = Text(share["health"], style="green" if share["health"] == "ok" else "red")
-        table.add_row(name, share["home"] or "?", share["path"], health)
+        fine = share["health"] == "ok"
+        health = Text(printable(share["health"]), style="green" if fine else "red")
+        table.add_row(name, share["home"] or "?", Text(share["path"]), health)
     return table
 
 
 def _states(report: Report) -> Table:
     table = _table("exchanges", "count")
-    for state, count in report["states"].items():
+    if report["states"] is None:
+        table.add_row("on the shares", "unknown")
+    for state, count in (report["states"] or {}).items():
         if count:
             table.add_row(state, str(count))
     for folder, count in report["folders"].items():
@@ -55,7 +80,8 @@ def _states(report: Report) -> Table:
     for role, rate in report["rates"].items():
         table.add_row(f"role {role}, a minute", str(rate))
     if oldest := report["oldest"]:
-        table.add_row("oldest", Text(f"{oldest['exchange']} ({oldest['age']} s)"))
+        age = "" if oldest["age"] is None else f" ({oldest['age']} s)"
+        table.add_row("oldest", Text(f"{oldest['exchange']}{age}"))
     return table
 
 
@@ -75,4 +101,4 @@ def _table(*columns: str) -> Table:
 
 
 def _columns(fields: dict[str, Any] | None, *keys: str) -> list[Text]:
-    return [Text(str((fields or {}).get(key, ""))) for key in keys]
+    return [Text(printable(str((fields or {}).get(key, "")))) for key in keys]

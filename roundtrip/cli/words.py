@@ -5,10 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-
-def printable(text: str) -> str:
-    """The text without anything that could talk to a terminal."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+from roundtrip.protocol.documents import printable as printable
 
 
 def progress_words(item: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ write one; unknown keys are ignored, so that newer versions can add some.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,9 +16,12 @@ from functools import lru_cache
 from typing import Any
 
 from roundtrip.errors import UnusableMarker
+from roundtrip.protocol.documents import MAX_BYTES as MAX_BYTES
+from roundtrip.protocol.documents import is_unicode, read_object, shown
+from roundtrip.protocol.versions import PROTOCOL, NewerProtocol
 
-VERSION = 1
-MAX_BYTES = 64 * 1024
+VERSION = PROTOCOL
+_MOST = 1 << 63
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -74,6 +78,7 @@ class RequestMarker:
         """Read the marker of `exchange`; an empty one is a marker without a digest.
 
         Raises:
+            NewerProtocol: a version of roundtrip to come wrote it.
             UnusableMarker: too large, not JSON, another exchange's, or a field of the wrong type.
         """
         if not content:
@@ -130,6 +135,7 @@ class ResponseMarker:
         """Read the marker of the answer to `exchange`.
 
         Raises:
+            NewerProtocol: a version of roundtrip to come wrote it.
             UnusableMarker: empty, too large, not JSON, another exchange's, or a field is missing or
                 of the wrong type.
         """
@@ -140,7 +146,7 @@ class ResponseMarker:
             raise UnusableMarker("the answer's marker lacks size and sha256 of answer and request")
         outcome = fields.text("outcome")
         if outcome not in set(Outcome):
-            raise UnusableMarker(f"the answer's marker has an unknown outcome: {outcome!r:.80}")
+            raise UnusableMarker(f"the answer's marker has an unknown outcome: {shown(outcome)}")
         return cls(
             exchange=exchange,
             outcome=Outcome(outcome),
@@ -171,15 +177,16 @@ def _encode(**fields: Any) -> bytes:
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    if len(content) > MAX_BYTES:
-        raise UnusableMarker(f"the marker is larger than {MAX_BYTES} bytes")
     try:
-        parsed = json.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise UnusableMarker(f"the marker is not UTF-8 JSON: {error!s:.120}") from None
-    if not isinstance(parsed, dict):
-        raise UnusableMarker("the marker is not a JSON object")
-    return parsed
+        return read_object(content)
+    except ValueError as error:
+        raise UnusableMarker(f"the marker is {error}") from None
+
+
+def _is_number(value: object) -> bool:
+    if type(value) is float:
+        return math.isfinite(value)  # 1e999 is read as an infinity, which JSON can't say again.
+    return type(value) is int and -_MOST < value < _MOST
 
 
 class _Fields:
@@ -191,30 +198,40 @@ class _Fields:
             self._fields = content
             return
         self._fields = _parse(content)
-        if self._fields.get("v") != VERSION or self._fields["v"] is True:
-            raise UnusableMarker(
-                f'the marker\'s "v" is {self._fields.get("v")!r:.40}; this version reads {VERSION}'
-            )
+        self._check_version()
         named = self.text("exchange")
         if named is not None and named != exchange:
-            raise UnusableMarker(f"the marker belongs to another exchange: {named!r:.220}")
+            raise UnusableMarker(f"the marker belongs to another exchange: {shown(named, 200)}")
+
+    def _check_version(self) -> None:
+        spoken = self._fields.get("v")
+        if type(spoken) is int and VERSION < spoken < 1 << 31:
+            raise NewerProtocol(spoken)
+        if spoken != VERSION or spoken is True:
+            raise UnusableMarker(
+                f'the marker\'s "v" is {shown(spoken)}; this version reads {VERSION}'
+            )
 
     def _get(self, key: str, kind: type, default: Any) -> Any:
         value = self._fields.get(key)
         if value is None:
             return default
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise UnusableMarker(f"the marker's {key!r} should be a {kind.__name__}: {value!r:.60}")
+            raise UnusableMarker(
+                f"the marker's {key!r} should be a {kind.__name__}: {shown(value)}"
+            )
         return value
 
     def text(self, key: str) -> str | None:
         value: str | None = self._get(key, str, None)
+        if value is not None and not is_unicode(value):
+            raise UnusableMarker(f"the marker's {key!r} is not Unicode text: {shown(value)}")
         return value
 
     def number(self, key: str, default: int) -> int:
         value: int = self._get(key, int, default)
-        if not 0 <= value < 1 << 63:
-            raise UnusableMarker(f"the marker's {key!r} is out of range: {value!r:.60}")
+        if not 0 <= value < _MOST:
+            raise UnusableMarker(f"the marker's {key!r} is out of range: {shown(value)}")
         return value
 
     def nested(self, key: str) -> _Fields:
@@ -222,11 +239,17 @@ class _Fields:
 
     def texts(self, key: str) -> dict[str, str]:
         found = self._get(key, dict, {})
-        return {name: value for name, value in found.items() if isinstance(value, str)}
+        return {
+            name: value
+            for name, value in found.items()
+            if isinstance(value, str) and is_unicode(name) and is_unicode(value)
+        }
 
     def numbers(self, key: str) -> dict[str, float]:
         found = self._get(key, dict, {})
-        return {name: value for name, value in found.items() if type(value) in (int, float)}
+        return {
+            name: value for name, value in found.items() if is_unicode(name) and _is_number(value)
+        }
 
     def digest(self) -> Digest | None:
         sha256 = self.text("sha256")
@@ -234,7 +257,7 @@ class _Fields:
             return None
         if not _SHA256.fullmatch(sha256):
             raise UnusableMarker(
-                f"the marker's 'sha256' is not 64 hexadecimal digits: {sha256!r:.80}"
+                f"the marker's 'sha256' is not 64 hexadecimal digits: {shown(sha256, 80)}"
             )
         size = self.number("size", -1) if "size" in self._fields else None
         if size is None:

@@ -19,9 +19,12 @@ MARKER_SUFFIX = ".done"
 PART_SUFFIX = ".part"
 INTERNAL_FOLDER = ".roundtrip"
 MAX_SLUG = 120
+CANARY = "~canary"
+"""The slug of a canary, and the pipeline that answers it: no file's slug and no configured pipeline
+can be called that, since neither has a tilde."""
 
 _EXCHANGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~@+-]{0,199}")
-_OURS = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})-([A-Za-z0-9._-]{1,120})")
+_OURS = re.compile(r"([0-7][0-9A-HJKMNP-TV-Z]{25})-(~canary|[A-Za-z0-9._-]{1,120})")
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part", re.DOTALL)
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # https://github.com/ulid/spec
 _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z0-9]{1,19}\Z")
@@ -119,17 +122,29 @@ class Namer:
 
     def __call__(self, original: str) -> str:
         """A new exchange's name for a file that is called `original`."""
+        return f"{self._next()}-{slug(original)}"
+
+    def canary(self) -> str:
+        """A new canary's name."""
+        return f"{self._next()}-{CANARY}"
+
+    def _next(self) -> str:
         stamp = int(self._clock() * 1000) << 80
         fresh = stamp | self._randbits(80)
         # A clock that stands still or is set back must not put a later exchange before an earlier.
         self._last = fresh if fresh >> 80 > self._last >> 80 else self._last + 1
-        return f"{_base32(self._last)}-{slug(original)}"
+        return _base32(self._last)
 
 
 def ulid_of(exchange: str) -> str | None:
     """The ULID of an exchange that our requester named; None for another program's name."""
     match = _OURS.fullmatch(exchange)
     return match[1] if match else None
+
+
+def is_canary(exchange: str) -> bool:
+    """Whether the exchange is nobody's: a requester sent it to see whether the way is open."""
+    return exchange.endswith(f"-{CANARY}") and ulid_of(exchange) is not None
 
 
 def created_of(exchange: str) -> float | None:

@@ -11,9 +11,10 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from roundtrip.protocol.markers import MAX_BYTES, VERSION, timestamp
+from roundtrip.protocol.documents import read_object
+from roundtrip.protocol.markers import VERSION, timestamp
 from roundtrip.protocol.names import is_exchange
 
 _NAME = re.compile(r"\.(.+)\.([0-9]{1,20})\.progress")
@@ -89,7 +90,10 @@ class ProgressNote:
     @classmethod
     def decode(cls, content: bytes, exchange: str) -> ProgressNote | None:
         """Read the progress of `exchange`; None if the content is anything else."""
-        fields = _parsed(content)
+        try:
+            fields = read_object(content)
+        except ValueError:
+            return None
         if fields.get("v") != VERSION or fields.get("exchange") != exchange:
             return None
         done = _number(fields.get("done"))
@@ -113,16 +117,6 @@ def _written(until: float) -> str:
     return timestamp(min(max(until, 0.0), _LATEST))
 
 
-def _parsed(content: bytes) -> dict[str, Any]:
-    if len(content) > MAX_BYTES:
-        return {}
-    try:
-        parsed = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return parsed if isinstance(parsed, dict) else {}
-
-
 def _number(value: object) -> float | None:
     """A finite number that is not negative, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -131,6 +125,8 @@ def _number(value: object) -> float | None:
 
 
 def _count(value: object) -> int:
+    if type(value) is int:  # Not by way of a float, which has 53 bits.
+        return value if 0 <= value < _MOST else 0
     return int(_number(value) or 0)
 
 

@@ -18,6 +18,11 @@ class Role(StrEnum):
     RESPONDER = "b"
 
 
+def other(role: Role) -> Role:
+    """The other side."""
+    return Role.RESPONDER if role is Role.REQUESTER else Role.REQUESTER
+
+
 class Step(StrEnum):
     """What a role does next. Mark and drop act on the role's own names."""
 

@@ -1,54 +1,234 @@
-"""What may go from the requester's own folders: what is old, and what a killed life left behind."""
+"""Removes what nobody needs: what is old, seldom and beside the work; what a killed life left.
+
+rescan --at the start, then hourly--> leftovers        the role's own folders, small
+                                 `--> Cleaner.begin    a task: listings in a thread,
+                                                       removals on the loop, a few at a time
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 import time
-from collections.abc import Container
+from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from roundtrip.protocol.names import created_of
 from roundtrip.roles import ticket as tickets
-from roundtrip.roles.desk import Desk
+from roundtrip.roles.desk import PROBLEM_COPY, Desk
+from roundtrip.roles.retention import (
+    MOST,
+    Arrange,
+    Bounds,
+    Group,
+    failures,
+    originals,
+    overdue,
+    records,
+    stock,
+)
+from roundtrip.roles.tally import Tally
 from roundtrip.shares.parts import sweep_parts
-from roundtrip.shares.port import Folder
+from roundtrip.shares.port import Folder, Listed
 
+log = logging.getLogger("roundtrip.roles")
+
+PAUSE = 3600.0  # seconds between two cleanings
 _DAY = 86400.0
 _DEAD = _DAY  # after which no program is still handing in what it began
-_UNCLAIMED = 30 * _DAY  # after which nobody comes for the record of an outcome
+UNCLAIMED = Bounds(keep=30 * _DAY)  # after which nobody comes for the record of an outcome
+_SLICE = 256  # names that are looked at before others have their turn
+_REST = 0.001  # seconds
+_TURN = 0.002  # seconds of removing before others have theirs
 
 
-async def clean(desk: Desk, known: Container[str], archive_keep: float | None) -> None:
-    """Remove what nobody needs; `known` are the exchanges that A is not done with."""
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A folder of the past, and how much of it is kept; `name` is for log and metrics."""
+
+    name: str
+    folder: Folder
+    bounds: Bounds
+    arrange: Arrange = records
+
+
+class _Stopped(Exception):
+    """The agent ends while a folder is being listed."""
+
+
+class Cleaner:
+    """Keeps shelves within their bounds; what it removes is logged and counted in `tally`."""
+
+    def __init__(
+        self,
+        shelves: Sequence[Shelf] = (),
+        stamp: tuple[Folder, str] | None = None,
+        parts: Sequence[Folder] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`stamp` is a file whose age is the time since the last cleaning, this life's or not.
+
+        In-flight names in `parts` go once they are a day old.
+        """
+        self._shelves = [shelf for shelf in shelves if shelf.bounds]
+        self._stamp = stamp
+        self._parts = parts
+        self._clock = clock
+        self._next: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = threading.Event()
+        self.tally = Tally()
+        self.began = clock()
+
+    def is_due(self) -> bool:
+        """Whether it is time to clean; True once, at the start and then hourly."""
+        now = time.monotonic()
+        if self._next is not None and now < self._next:
+            return False
+        self._next = now + PAUSE
+        return True
+
+    def begin(self, needed: Container[str]) -> None:
+        """Clean the shelves, beside the work; `needed` are names that must stay."""
+        if (self._shelves or self._parts) and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._clean(needed), name="clean")
+
+    def stop(self) -> None:
+        """End soon; what is left is for the next time."""
+        self._stopping.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def finish(self) -> None:
+        """Wait for what has begun."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _clean(self, needed: Container[str]) -> None:
+        try:
+            if not await self._is_long_ago():
+                return
+            for folder in self._parts:
+                self.told("leftovers", await sweep_parts(folder, older_than=_DEAD), 0)
+            for shelf in self._shelves:
+                await self._clean_shelf(shelf, needed)
+            if self._stamp is not None:
+                folder, name = self._stamp
+                await folder.replace(name, b"")
+        except OSError as error:
+            log.warning("not cleaned", extra={"error": str(error)})
+
+    async def _is_long_ago(self) -> bool:
+        """Whether the last cleaning is: an agent that cron starts must not list all each time."""
+        if self._stamp is None:
+            return True
+        folder, name = self._stamp
+        entry = await folder.stat(name)
+        return entry is None or not 0 <= self._clock() - entry.changed / 1e9 < PAUSE * 0.9
+
+    async def _clean_shelf(self, shelf: Shelf, needed: Container[str]) -> None:
+        while True:
+            doomed = await asyncio.to_thread(self._doomed, shelf, needed)
+            files, size = await self._remove(shelf.folder, doomed)
+            self.told(shelf.name, files, size)
+            if len(doomed) < MOST or not files:
+                return
+
+    def _doomed(self, shelf: Shelf, needed: Container[str]) -> list[Group]:
+        """In a thread: list a shelf, at a pace that leaves the event loop its turns."""
+        found = stock(self._paced(shelf.folder.scan()), shelf.arrange, needed)
+        return overdue(found, shelf.bounds, self._clock())
+
+    def _paced(self, files: Iterable[Listed]) -> Iterator[Listed]:
+        for number, file in enumerate(files, 1):
+            if number % _SLICE == 0:
+                time.sleep(_REST)
+                if self._stopping.is_set():
+                    raise _Stopped
+            yield file
+
+    async def _remove(self, folder: Folder, groups: Sequence[Group]) -> tuple[int, int]:
+        """Remove what is still what was listed; returns how many files and bytes went."""
+        count = size = 0
+        turn = time.monotonic() + _TURN
+        for group in groups:
+            for file in group.files:
+                entry = await folder.stat(file.name)
+                # Another file may have come under this name since.
+                if entry and (entry.size, entry.changed) == (file.size, file.changed):
+                    count += await folder.remove(file.name)
+                    size += file.size
+            if time.monotonic() > turn:
+                await asyncio.sleep(0)
+                turn = time.monotonic() + _TURN
+        return count, size
+
+    def told(self, name: str, files: int, size: int) -> None:
+        """Log and count what went."""
+        if files:
+            self.tally.removed[name] += files
+            self.tally.removed_bytes[name] += size
+            log.info("cleaned", extra={"folder": name, "files": files, "size": size})
+
+
+def requester_shelves(desk: Desk, archive: Bounds, failed: Bounds) -> list[Shelf]:
+    """What role a keeps of the past."""
+    shelves = [
+        Shelf("outcomes", desk.outcomes, UNCLAIMED),
+        Shelf("failed", desk.failed, failed, failures),
+    ]
+    if desk.archive is not None:
+        shelves.append(Shelf("archive", desk.archive, archive, originals))
+    return shelves
+
+
+async def drop_leftovers(
+    desk: Desk, is_open: Callable[[str], bool], began: float
+) -> tuple[int, int]:
+    """Remove what a killed life left in A's own folders; returns how many files and bytes went.
+
+    `is_open` tells the exchanges that A is not done with; `began` is this life's begin (Unix time).
+    """
+    parts = 0
     for folder in (desk.submit, desk.tickets, desk.outcomes):
-        await sweep_parts(folder, older_than=_DEAD)  # Programs may be submitting now.
-    await _drop_tickets(desk, known)
-    await _drop_outcomes(desk.outcomes)
-    if desk.archive is not None and archive_keep is not None:
-        await _drop_originals(desk.archive, archive_keep)
+        parts += await sweep_parts(folder, older_than=_DEAD)  # Programs may be submitting now.
+    tickets_left = [name async for name in _old_tickets(desk, is_open, began)]
+    copies = [
+        name
+        for name in await desk.collected.names()
+        if not is_open(name.removesuffix(PROBLEM_COPY))
+    ]
+    removed = [await _removed(desk.tickets, name) for name in tickets_left]
+    removed += [await _removed(desk.collected, name) for name in copies]
+    return parts + sum(size is not None for size in removed), sum(size or 0 for size in removed)
 
 
-async def _drop_tickets(desk: Desk, known: Container[str]) -> None:
+async def _removed(folder: Folder, name: str) -> int | None:
+    """Remove a file; returns the bytes that it had, None if it had gone."""
+    entry = await folder.stat(name)
+    return entry.size if entry and await folder.remove(name) else None
+
+
+async def _old_tickets(
+    desk: Desk, is_open: Callable[[str], bool], began: float
+) -> AsyncIterator[str]:
     """A ticket precedes its original and outlives it: a kill at either end leaves it behind."""
-    for name in await desk.tickets.names():
+    async for name in _in_turns(await desk.tickets.names()):
         exchange = tickets.exchange_of(name)
-        if exchange is None or exchange in known or await desk.submit.stat(exchange):
+        if exchange is None or is_open(exchange):
             continue
+        if await desk.submit.stat(exchange) or await desk.pending.stat(exchange):
+            continue  # Handed in, and not taken yet.
+        created = created_of(exchange) or 0.0
         ticket = await tickets.read(desk.tickets, exchange)
-        age = time.time() - (created_of(exchange) or 0.0)
-        if not ticket.reply or age > _DEAD:
-            await desk.tickets.remove(name)
+        # Programs may be between ticket and original; so may this life's intake, but no earlier's.
+        if created < time.time() - _DEAD or (not ticket.reply and created < began):
+            yield name
 
 
-async def _drop_outcomes(outcomes: Folder) -> None:
-    oldest = (time.time() - _UNCLAIMED) * 1e9
-    for name in await outcomes.names():
-        entry = await outcomes.stat(name)
-        if entry is not None and entry.changed < oldest:
-            await outcomes.remove(name)
-
-
-async def _drop_originals(archive: Folder, keep: float) -> None:
-    oldest = time.time() - keep
-    for name in await archive.names():
-        created = created_of(name)
-        if created is not None and created < oldest:
-            await archive.remove(name)
+async def _in_turns(names: Sequence[str]) -> AsyncIterator[str]:
+    for number, name in enumerate(names, 1):
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+        yield name

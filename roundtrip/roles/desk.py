@@ -14,6 +14,8 @@ from roundtrip.shares.port import Folder
 PROBLEM_SUFFIX = ".problem.json"
 """Ends the name of the problem document beside a failed original."""
 _EXTENSION_MAX = 20  # bytes; what is longer is no extension but a part of the name
+PROBLEM_COPY = "~problem"
+"""Ends the name of a private copy that is a problem document; no name of ours has a tilde."""
 NAME_MAX = 255  # bytes, Linux's limit for one name (path_resolution(7))
 
 

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import NamedTuple
@@ -121,11 +121,18 @@ class Intake:
         return bool(_is_in_flight(file.lower()) or self._is_unwanted(file))
 
     async def take(
-        self, folder: Folder, pipeline: str | None, name: str, *, told: bool = False
+        self,
+        folder: Folder,
+        pipeline: str | None,
+        name: str,
+        *,
+        told: bool = False,
+        admit: Callable[[Entry], Awaitable[bool]] | None = None,
     ) -> Taken:
         """Make the file an exchange, if it is there, is a file, and nobody writes to it.
 
         `told` is whether an event said that it is complete; a listing says nothing of the kind.
+        A file that is complete is left where it is unless `admit` lets it in.
         """
         key = (folder.label, name)
         entry = await folder.stat(name)
@@ -142,6 +149,8 @@ class Intake:
                 return Taken(again=left)
             if writing:
                 return Taken(again=_BUSY_DELAY)
+            if admit is not None and not await admit(entry):
+                return Taken()
             taken = await self._admit(folder, pipeline, name)
         except FileNotFoundError:
             self._seen.pop(key, None)
@@ -184,7 +193,11 @@ class Intake:
         wanted = Ticket(name, pipeline)
         if wanted != tickets.implied(exchange):
             await self._desk.tickets.put(tickets.file_of(exchange), wanted.encode(), durable=True)
-        await folder.move(name, self._desk.pending, exchange)
+        try:
+            await folder.move(name, self._desk.pending, exchange)
+        except OSError:
+            await self._desk.tickets.remove(tickets.file_of(exchange))
+            raise
         # Under its new name nobody can open it any more, so this look is the one that counts.
         if await self._desk.pending.is_being_written(exchange):
             await self._give_back(exchange, folder, name)

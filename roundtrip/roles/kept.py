@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from roundtrip.errors import UnusableMarker
+from roundtrip.protocol.documents import read_object, shown
 from roundtrip.protocol.markers import MAX_BYTES, Digest, Outcome, ResponseMarker
 from roundtrip.protocol.names import marker_of, split
 from roundtrip.roles.request import Request
-from roundtrip.shares.port import SMALL, Folder
+from roundtrip.shares.port import SMALL, Folder, NotAFile
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -44,6 +45,23 @@ class Kept:
         """The same answer, given once more, to this attempt."""
         return replace(self, marker=replace(self.marker, attempt=attempt), given=self.given + 1)
 
+    def taken_back(self) -> Kept:
+        """The same answer: it couldn't be given after all."""
+        return replace(self, given=self.given - 1)
+
+
+def decode(record: bytes, exchange: str) -> tuple[ResponseMarker, int]:
+    """A kept answer's first line: its marker, and how often it was given.
+
+    Raises:
+        UnusableMarker: it is none, or not all there.
+    """
+    marker = ResponseMarker.decode(record, exchange)
+    given = read_object(record).get("given")
+    if type(given) is not int or not 0 <= given < 1 << 31:
+        raise UnusableMarker(f"it does not say how often it was given: {shown(given)}")
+    return marker, given
+
 
 class KeptAnswers:
     """B's folder of kept answers."""
@@ -60,9 +78,8 @@ class KeptAnswers:
         try:
             found = await self.folder.read(marker_of(exchange), MAX_BYTES + SMALL)
             record, is_small, content = found.partition(b"\n")
-            marker = ResponseMarker.decode(record, exchange)
-            given = int(json.loads(record)["given"])
-        except (FileNotFoundError, UnusableMarker, KeyError):
+            marker, given = decode(record, exchange)
+        except (FileNotFoundError, NotAFile, UnusableMarker):
             return None
         if is_small:
             return Kept(marker, given, content) if len(content) == marker.digest.size else None
@@ -74,6 +91,12 @@ class KeptAnswers:
         record = json.loads(kept.marker.encode()) | {"given": kept.given}
         content = b"" if kept.content is None else b"\n" + kept.content
         await self.folder.write(marker_of(exchange), json.dumps(record).encode() + content)
+
+    async def recount(self, exchange: str) -> None:
+        """Count from zero how often the answer was given, if there is one."""
+        kept = await self.get(exchange)
+        if kept is not None:
+            await self.keep(exchange, replace(kept, given=0))
 
     async def forget(self, exchange: str) -> bool:
         """The exchange is over; returns whether an answer to it was kept."""

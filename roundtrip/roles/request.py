@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from roundtrip.errors import UnusableMarker
 from roundtrip.protocol.markers import MAX_BYTES, Digest, Outcome, RequestMarker
-from roundtrip.protocol.names import marker_of
+from roundtrip.protocol.names import marker_of, ulid_of
 from roundtrip.protocol.problem import Problem
+from roundtrip.protocol.versions import PROTOCOL, NewerProtocol
 from roundtrip.shares.port import Entry, Folder, Kind, NotAFile, Payload
 
 NOTHING = Digest(0, hashlib.sha256(b"").hexdigest())
@@ -67,12 +68,14 @@ class RequestReader:
         settle: float,
         limit: int | None,
         refuse_empty_marker: bool,
+        version: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._unenriched = unenriched
         self._settle = settle
         self._limit = limit
         self._refuse_empty_marker = refuse_empty_marker
+        self._version = version or "this version"
         self._clock = clock
         self._doubts: dict[str, tuple[object, float]] = {}
 
@@ -115,16 +118,30 @@ class RequestReader:
         if content:
             try:
                 return _Marker(RequestMarker.decode(content, exchange))
+            except NewerProtocol as error:
+                return _Marker(RequestMarker(exchange, exchange), self._too_new(exchange, error))
             except UnusableMarker as error:
                 self._await_settled(exchange, content)
-                refusal = _refusal(exchange, "marker", "The request's marker is unusable", error)
+                refusal = _torn(exchange, "The request's marker is unusable", str(error))
                 return _Marker(RequestMarker(exchange, exchange), refusal)
         self._await_settled(exchange, content)
+        if ulid_of(exchange) is not None:
+            detail = "an agent's marker is never empty: a power cut may have torn this one"
+            refusal = _torn(exchange, "The request's marker is empty", detail)
+            return _Marker(RequestMarker(exchange, exchange), refusal)
         bare = RequestMarker.decode(content, exchange)
         if not self._refuse_empty_marker:
             return _Marker(bare)
         detail = "this side is configured to refuse markers without a digest"
         return _Marker(bare, _refusal(exchange, "marker", "The request's marker is empty", detail))
+
+    def _too_new(self, exchange: str, error: NewerProtocol) -> Refusal:
+        detail = (
+            f"this request speaks protocol {error.spoken}; this side ({self._version}) speaks "
+            f"{PROTOCOL}: upgrade host B"
+        )
+        title = "The request speaks a newer protocol"
+        return _refusal(exchange, "version", title, detail)
 
     async def _mismatch(
         self, exchange: str, said: Digest | None, payload: Payload
@@ -149,6 +166,12 @@ class RequestReader:
         left = doubt[1] + self._settle - self._clock()
         if left > 0:
             raise Settling(left)
+
+
+def _torn(exchange: str, title: str, detail: str) -> Refusal:
+    """An agent wrote its marker whole and can write it again; another requester can't know how."""
+    outcome = Outcome.FAILED if ulid_of(exchange) is None else Outcome.RESEND
+    return Refusal(outcome, Problem("marker", title, detail, exchange))
 
 
 def _refusal(exchange: str, kind: str, title: str, detail: object) -> Refusal:

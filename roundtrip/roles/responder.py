@@ -18,24 +18,32 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from roundtrip.enrich import PayloadFault, Withdrawn
 from roundtrip.enrich.results import Progress
 from roundtrip.errors import PipelineError
-from roundtrip.protocol.markers import Outcome, ResponseMarker, timestamp
-from roundtrip.protocol.names import marker_of, split
+from roundtrip.protocol.markers import Outcome, RequestMarker, ResponseMarker, timestamp
+from roundtrip.protocol.names import CANARY, is_canary, marker_of, split
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, State, Step, after, state_of
-from roundtrip.roles import quarantine
+from roundtrip.roles import findings
+from roundtrip.roles.canary import ECHO_MAX, is_echoed
+from roundtrip.roles.cleaning import Cleaner
 from roundtrip.roles.enrichment import Answer, Enrich, sums
 from roundtrip.roles.kept import Kept, KeptAnswers, Spool
 from roundtrip.roles.progress import ProgressFiles, Reporter
+from roundtrip.roles.quarantine import Reports, label_of
 from roundtrip.roles.request import NO_FILE, Request, RequestReader, Settling
-from roundtrip.roles.side import Side, is_strange, survey
-from roundtrip.shares.port import Folder, SharedFolder
+from roundtrip.roles.retries import Retries
+from roundtrip.roles.side import Side, is_strange, level_of, survey
+from roundtrip.roles.space import Parked, Rooms, is_full
+from roundtrip.shares.port import SMALL, Folder, SharedFolder
 
 log = logging.getLogger("roundtrip.roles")
+
+_COPIES = 3
+"""What a small answer takes on B's disk beside its kept copy: the ledger, its log and its notes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +78,27 @@ class Responder(Side):
         settings: ResponderSettings,
         *,
         wake: Callable[[str], None],
+        retries: Folder | None = None,
+        cleaner: Cleaner | None = None,
+        rooms: Rooms | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(unenriched, enriched, grace=settings.grace, clock=clock)
+        super().__init__(unenriched, enriched, grace=settings.grace, clock=clock, cleaner=cleaner)
         self._kept = KeptAnswers(kept)
-        self._reports = reports
+        self._reports = Reports(reports)
+        self._retries = None if retries is None else Retries(retries)
         self._enrich = enrich
         self._progress = ProgressFiles(enriched)
         self._settings = settings
         self._wake = wake
+        self._rooms = rooms or Rooms.unlimited(away=enriched, home=kept)
+        self._rooms.on_room(lambda: self._line_up(()))
         self._reader = RequestReader(
             unenriched,
             settle=settings.settle,
             limit=settings.payload,
             refuse_empty_marker=settings.refuse_empty_marker,
+            version=dict(settings.responder).get("version", ""),
             clock=clock,
         )
         self._in_hand: set[str] = set()
@@ -95,6 +110,7 @@ class Responder(Side):
 
     async def start(self) -> None:
         """Nothing to recall: what B kept is found by `rescan`."""
+        await self._reports.sweep()
 
     async def rescan(self) -> list[str]:
         """List both shares; returns what is to be looked at now, and queues the requests."""
@@ -105,14 +121,34 @@ class Responder(Side):
         self.tally.listed = listing.states()
         await self._progress.sweep(listing.progress)
         due = self.due(found, wanted=frozenset())
-        self._line_up(name for name, step in due if step in (Step.ANSWER, Step.MARK))
+        await self._rooms.check()
+        asked = [
+            name
+            for name, step in due
+            if step in (Step.ANSWER, Step.MARK) and not self._rooms.hold(name)
+        ]
+        self._line_up(name for name in asked if not is_canary(name))
+        there = found.keys() | {label_of(name) for name in listing.strange}
+        if self._cleaner.is_due():
+            self._cleaner.begin(needed=there)
         known = await self._kept.exchanges() | self._enrich.open_scopes()
-        over = known - found.keys()
-        others = [name for name, step in due if step not in (Step.ANSWER, Step.MARK)]
-        return listing.strange + others + sorted(over)
+        over = (known | await self._reports.labels()) - there
+        others = [name for name in asked if is_canary(name)]
+        others += [name for name, step in due if step not in (Step.ANSWER, Step.MARK)]
+        return listing.strange + others + sorted(over) + await self._wished()
+
+    async def _wished(self) -> list[str]:
+        return [] if self._retries is None else await self._retries.names()
+
+    async def heed_wishes(self) -> None:
+        """Somebody wishes that a name be looked at afresh: see `Retries`."""
+        for name in await self._wished():
+            self._wake(name)
 
     def stop(self) -> None:
         """See `Side.stop`. What was paid for is in the ledger: the next life goes on from there."""
+        super().stop()
+        self._rooms.stop()
         self._stopping = True
 
     def _line_up(self, exchanges: Iterable[str]) -> None:
@@ -122,6 +158,8 @@ class Responder(Side):
             self._call_next()
 
     def _call_next(self) -> None:
+        if self._rooms.are_short:
+            return  # Whoever waits for room goes first, and calls the others.
         if self._line and len(self._in_hand) < self._settings.exchanges:
             first, _ = self._line.popitem(last=False)
             self._wake(first)
@@ -130,8 +168,10 @@ class Responder(Side):
         """What an event in Unenriched is about: the name to look at, if any."""
         found = split(name)
         if found is None:
-            return name if is_strange(name) and not removed else None
+            return name if is_strange(name) else None
         exchange, is_marker = found
+        if removed:
+            self._rooms.home.stir()
         if is_marker and removed and exchange in self._in_hand:
             self._withdrawn.add(exchange)
             return exchange
@@ -144,22 +184,26 @@ class Responder(Side):
         """The exchanges in hand that wait for something that takes its time, a quota say."""
         return self._progress.waiting
 
-    def figures(self) -> dict[str, int]:
-        """What the life sign says of the work in hand."""
+    def figures(self) -> dict[str, Any]:
+        """What the life sign says of the work in hand, and why it is held up if it is."""
         return {
             "enriching": len(self._in_hand),
             "waiting": len(self._line),
             "done": self.answered,
+            "held": self._rooms.conditions(),
         }
 
     async def look(self, exchange: str) -> float | None:
         """Do whatever is B's to do now; returns in how many seconds to look again, if at all."""
+        if self._retries is not None and self._retries.wants(exchange):
+            await self._start_afresh(exchange, self._retries)
         if is_strange(exchange):
-            reason = "its name can't name an exchange, so it can't be answered"
-            await quarantine.report(self._reports, exchange, reason)
+            await self._report_strange(exchange)
             return None
         try:
             return await self._look(exchange, await self.observe(exchange))
+        except Parked:
+            return None
         finally:
             self._call_next()
 
@@ -171,27 +215,61 @@ class Responder(Side):
             if step in (Step.ANSWER, Step.MARK):
                 return await self._answer_in_turn(exchange, names)
             await self.drop(exchange, step)
+            self._rooms.away.stir()
             names = after(self.role, step, names)
         if state_of(names) is State.ABSENT:
             await self._forget(exchange)
         elif again is None and self.is_broken(exchange):
-            await quarantine.report(self._reports, exchange, f"broken: names {tuple(names)}")
+            await self._report_broken(exchange, names)
         return again
+
+    async def _start_afresh(self, name: str, retries: Retries) -> None:
+        """What was judged before counts no more; in this order, so that a crash repeats it."""
+        self._broken_since.pop(name, None)
+        self._reader.forget(name)
+        if not is_strange(name):
+            await self._kept.recount(name)
+        await self._reports.lift(name)
+        await retries.done(name)
+        log.info("looked at afresh", extra={"exchange": name})
+
+    async def _report_strange(self, name: str) -> None:
+        if not await self.unenriched.stat(name):
+            await self._reports.lift(name)  # Taken away.
+        elif not await self._reports.has(name):
+            await self._reports.add(name, await findings.strange(self.unenriched, name))
+
+    async def _report_broken(self, exchange: str, names: Names) -> None:
+        if not await self._reports.has(exchange):
+            seconds = self._clock() - self._broken_since[exchange]
+            found = await findings.broken(self.unenriched, exchange, names, seconds)
+            await self._reports.add(exchange, found)
+
+    async def _report_held(self, exchange: str, request: Request, kept: Kept) -> None:
+        if not await self._reports.has(exchange):
+            limit = self._settings.answers
+            found = await findings.held(self.unenriched, exchange, request, kept, limit)
+            await self._reports.add(exchange, found)
 
     async def _forget(self, exchange: str) -> None:
         if await self._kept.forget(exchange):
-            log.info("closed", extra={"exchange": exchange})
-        await quarantine.lift(self._reports, exchange)
+            log.log(level_of(exchange), "closed", extra={"exchange": exchange})
+        await self._reports.lift(exchange)
+        self._rooms.leave(exchange)
         self._reader.forget(exchange)
         self._enrich.forget(exchange)
 
     async def _answer_in_turn(self, exchange: str, names: Names) -> float | None:
-        if len(self._in_hand) >= self._settings.exchanges:
+        if len(self._in_hand) >= self._settings.exchanges and not is_canary(exchange):
             self._line[exchange] = None
             return None
         self._in_hand.add(exchange)
         try:
-            return await self._answer(exchange, names)
+            size = await self._size(exchange)
+            await self._rooms.away.ask(exchange, size, claims=True)
+            own = size + _COPIES * min(size, SMALL)
+            async with self._rooms.home.claim(exchange, own, finishing=True):
+                return await self._answer(exchange, names)
         except Settling as settling:
             return settling.seconds
         except FileNotFoundError:
@@ -201,6 +279,11 @@ class Responder(Side):
         finally:
             self._in_hand.discard(exchange)
             self._withdrawn.discard(exchange)
+
+    async def _size(self, exchange: str) -> int:
+        """The size of a request in bytes, which its answer may well have, too."""
+        entry = await self.unenriched.stat(exchange)
+        return 0 if entry is None else entry.size
 
     async def _answer(self, exchange: str, names: Names) -> float | None:
         request = await self._reader.read(exchange)
@@ -212,9 +295,9 @@ class Responder(Side):
                     kept = await self._make(exchange, request, progress)
                     return await self._hand_over(exchange, names, request, kept)
         if kept.given >= self._settings.answers:
-            reason = f"held: answered {kept.given} times, and asked again"
-            await quarantine.report(self._reports, exchange, reason)
+            await self._report_held(exchange, request, kept)
             return None
+        await self._rooms.away.ask(exchange, kept.marker.digest.size, claims=True)
         kept = kept.again(request.marker.attempt)
         await self._kept.keep(exchange, kept)  # Counted first: a crash must not make it endless.
         return await self._hand_over(exchange, names, request, kept)
@@ -225,8 +308,17 @@ class Responder(Side):
         if await self._was_withdrawn(exchange, request):
             self.tally.withdrawn += 1
             log.info("withdrawn", extra={"exchange": exchange})
-            return None
-        again = await self._publish(exchange, names, kept)
+            if request.refusal is None:
+                await self._kept.keep(exchange, kept.taken_back())
+            # It may be asked for all the same: an event came late, or a client wrote out the same
+            # payload once more, as NFS clients do. Else there is something to forget.
+            return self._settings.settle
+        try:
+            async with self._rooms.away.claim(exchange, kept.marker.digest.size):
+                again = await self._publish(exchange, names, kept)
+        except (Parked, OSError):
+            await self._kept.keep(exchange, kept.taken_back())
+            raise
         if kept.given == 1:
             # After publishing, since A waits for that. A crash in between costs one more
             # enrichment, and only if it fell between payload and marker.
@@ -253,8 +345,11 @@ class Responder(Side):
                 raise Settling(0.0) from None  # Nobody wants it any more: look what is left to do.
             except PipelineError as error:
                 problem = _problem(error, exchange)
-            except (OSError, Settling):
+            except OSError as error:
+                await self._drop_half(exchange, error)
                 raise  # Nothing is wrong with the request: try again.
+            except Settling:
+                raise
             except Exception as error:
                 # A defect of ours or of a step's. Without an answer, A would wait for ever and
                 # every new try would pay again.
@@ -282,7 +377,8 @@ class Responder(Side):
         content = request.payload.source
         source = io.BytesIO(content) if isinstance(content, bytes) else content
         with Spool(self._kept.folder, exchange) as spool:
-            answer = await self._enrich(
+            enrich = _echo if is_echoed(exchange, request.marker.pipeline) else self._enrich
+            answer = await enrich(
                 request.marker,
                 source,
                 cast("BinaryIO", spool),
@@ -293,6 +389,11 @@ class Responder(Side):
             if source is content and await self.unenriched.stat(exchange) != request.payload.entry:
                 raise Settling(self._settings.settle)  # It changed between its two readings.
             return self._kept_answer(exchange, request, answer, spool, began)
+
+    async def _drop_half(self, exchange: str, error: OSError) -> None:
+        """Half an answer takes room that others could use; it is made again from the ledger."""
+        if is_full(error):
+            await self._kept.folder.remove(exchange)
 
     def _kept_answer(
         self, exchange: str, request: Request, answer: Answer, spool: Spool, began: float
@@ -309,6 +410,12 @@ class Responder(Side):
         )
         return Kept(marker, given=1, content=spool.content)
 
+    def _count(self, exchange: str, marker: ResponseMarker) -> None:
+        if not is_canary(exchange):
+            self.answered += 1
+            self.tally.publish(marker.digest.size)
+            self.tally.done(marker.outcome, marker.stats.get("seconds"))
+
     async def _publish(self, exchange: str, names: Names, kept: Kept) -> float | None:
         """Hand the kept answer over; returns 0 to look again at once if it can't be trusted."""
         marker = kept.marker
@@ -324,11 +431,15 @@ class Responder(Side):
             await self.enriched.remove(exchange)
             await self._kept.forget(exchange)
             return 0.0
-        await self.enriched.put(marker_of(exchange), marker.encode())
-        self.answered += 1
-        self.tally.publish(digest.size)
-        self.tally.done(marker.outcome, marker.stats.get("seconds"))
-        log.info(
+        try:
+            await self.enriched.put(marker_of(exchange), marker.encode())
+        except OSError as error:
+            if is_full(error):  # What nobody acts on would take room that others could use.
+                await self.enriched.remove(exchange)
+            raise
+        self._count(exchange, marker)
+        log.log(
+            level_of(exchange),
             "answered",
             extra={
                 "exchange": exchange,
@@ -338,6 +449,21 @@ class Responder(Side):
             },
         )
         return None
+
+
+async def _echo(
+    request: RequestMarker,
+    source: BinaryIO,
+    sink: BinaryIO,
+    cancelled: Callable[[], bool],
+    report: Callable[[Progress], None],
+) -> Answer:
+    """What stands for enrichment where the requester only wants to know whether the way is open."""
+    content = source.read(ECHO_MAX + 1)
+    if len(content) > ECHO_MAX:
+        raise PipelineError(f"{CANARY}: takes {ECHO_MAX} bytes at most")
+    sink.write(content)
+    return Answer(Outcome.ENRICHED, {}, CANARY)
 
 
 def _not_asked_for(exchanges: set[str], found: Mapping[str, Names]) -> set[str]:

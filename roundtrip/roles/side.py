@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from typing import NamedTuple
 
-from roundtrip.protocol.names import MARKER_SUFFIX, is_internal, marker_of, split
+from roundtrip.protocol.names import MARKER_SUFFIX, is_canary, is_internal, marker_of, split
 from roundtrip.protocol.progress import split_progress
 from roundtrip.protocol.states import (
     Names,
@@ -20,6 +20,7 @@ from roundtrip.protocol.states import (
     next_step,
     state_of,
 )
+from roundtrip.roles.cleaning import Cleaner
 from roundtrip.roles.tally import Tally
 from roundtrip.shares.port import SharedFolder
 
@@ -45,6 +46,7 @@ class Side:
         *,
         grace: float,
         clock: Callable[[], float] = time.monotonic,
+        cleaner: Cleaner | None = None,
     ) -> None:
         self.unenriched = unenriched
         self.enriched = enriched
@@ -53,6 +55,8 @@ class Side:
         self._clock = clock
         self._broken_since: dict[str, float] = {}
         self.tally = Tally()
+        self._cleaner = cleaner or Cleaner()
+        self._cleaner.tally = self.tally
 
     async def observe(self, exchange: str) -> Names:
         """Which of the four names exist. Markers first: payloads precede them, so that a publish
@@ -97,12 +101,23 @@ class Side:
 
     def stop(self) -> None:
         """The agent ends: what takes long is to be put aside."""
+        self._cleaner.stop()
+
+    async def cleaned(self) -> None:
+        """Wait for the end of the cleaning that `rescan` began, if it did."""
+        await self._cleaner.finish()
 
     async def drop(self, exchange: str, step: Step) -> None:
         """Remove one of the role's own names."""
         name = marker_of(exchange) if step is Step.DROP_MARKER else exchange
         await self._mine.remove(name)
-        log.info("dropped", extra={"exchange": exchange, "what": step.removeprefix("drop ")})
+        what = step.removeprefix("drop ")
+        log.log(level_of(exchange), "dropped", extra={"exchange": exchange, "what": what})
+
+
+def level_of(exchange: str) -> int:
+    """The level of log lines about the normal course of an exchange: nobody reads of canaries."""
+    return logging.DEBUG if is_canary(exchange) else logging.INFO
 
 
 _BITS = {False: (1, 4), True: (2, 8)}  # (unenriched, enriched), by whether the name is a marker
@@ -121,10 +136,13 @@ class Survey(NamedTuple):
     progress: list[str]
 
     def states(self) -> dict[str, int]:
-        """How many exchanges are in each state that there is."""
+        """How many exchanges are in each state that there is; canaries are nobody's exchanges."""
         found: Counter[str] = Counter()
         for names, count in Counter(self.exchanges.values()).items():
             found[state_of(names).value] += count
+        for exchange, names in self.exchanges.items():
+            if is_canary(exchange):
+                found[state_of(names).value] -= 1
         return dict(found)
 
 

@@ -40,6 +40,8 @@ class Tally:
         self.durations = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
         self.listed: dict[str, int] = {}
+        self.removed: Counter[str] = Counter()  # files that cleaning removed, by folder
+        self.removed_bytes: Counter[str] = Counter()
 
     def publish(self, size: int) -> None:
         """A payload of `size` bytes was put on a share, complete with its marker."""

@@ -8,11 +8,16 @@ pipeline, a caller that waits, or a repeated attempt.
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import asdict, dataclass
 
-from roundtrip.protocol.markers import MAX_BYTES
-from roundtrip.protocol.names import is_exchange, ulid_of
-from roundtrip.shares.port import Folder
+from roundtrip.protocol.documents import MAX_BYTES, read_object, shown
+from roundtrip.protocol.names import CANARY, is_canary, is_exchange, ulid_of
+from roundtrip.shares.port import Folder, NotAFile
+
+_IN_NO_NAME = re.compile("[/\0]")
+_LONGEST = 4096  # characters; what is longer than a name may be is shortened, at a quadratic price
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class Ticket:
 
 def implied(exchange: str) -> Ticket:
     """The ticket that an exchange's name stands for."""
+    if is_canary(exchange):
+        return Ticket(CANARY, CANARY)
     ulid = ulid_of(exchange)
     return Ticket(exchange.removeprefix(f"{ulid}-") if ulid else exchange)
 
@@ -53,13 +60,42 @@ def exchange_of(file: str) -> str | None:
 async def read(tickets: Folder, exchange: str) -> Ticket:
     """The exchange's ticket; the implied one if there is no file, or none that can be read."""
     try:
-        found = json.loads(await tickets.read(file_of(exchange), MAX_BYTES))
-        return Ticket(
-            original_name=str(found["original_name"]),
-            pipeline=found.get("pipeline"),
-            deadline=found.get("deadline"),
-            attempt=int(found.get("attempt", 1)),
-            reply=bool(found.get("reply")),
-        )
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return decode(await tickets.read(file_of(exchange), MAX_BYTES))
+    except (FileNotFoundError, NotAFile, ValueError):
         return implied(exchange)
+
+
+def decode(content: bytes) -> Ticket:
+    """Read a ticket.
+
+    Raises:
+        ValueError: it is none, or its original name can't be a file's.
+    """
+    found = read_object(content)
+    name, attempt = found.get("original_name"), found.get("attempt", 1)
+    if not isinstance(name, str) or not is_file_name(name):
+        raise ValueError(f"its original name is {shown(name)}")
+    if type(attempt) is not int or not 0 < attempt < 1 << 31:
+        raise ValueError(f"its attempt is {shown(attempt)}")
+    return Ticket(
+        original_name=name,
+        pipeline=_text(found.get("pipeline")),
+        deadline=_text(found.get("deadline")),
+        attempt=attempt,
+        reply=found.get("reply") is True,
+    )
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a folder can hold a file of this name: results get their original's name."""
+    if name in ("", ".", "..") or len(name) > _LONGEST or _IN_NO_NAME.search(name):
+        return False
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False  # A surrogate that stands for no byte.
+    return True
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from contextlib import closing
@@ -10,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from roundtrip.errors import ShareError
+from roundtrip.errors import ShareAway, ShareError
+from roundtrip.protocol.documents import printable, read_object, shown
 from roundtrip.protocol.markers import timestamp
 from roundtrip.protocol.names import INTERNAL_FOLDER
 from roundtrip.protocol.states import Role
 from roundtrip.shares.port import Folder, SharedFolder
 from roundtrip.shares.posix import PosixFolder
 
-_FILE = "share.json"
+FILE = "share.json"
+"""The file of an identity, in a share's internal folder."""
+
 _LIMIT = 64 * 1024
+_ID = re.compile(r"[!-~]{1,100}")  # it is pinned in a file and shown on terminals
 
 ShareName = Literal["unenriched", "enriched"]
 
@@ -49,7 +54,7 @@ async def establish(path: Path, home: Role) -> tuple[Identity, bool]:
         if found is None:
             identity = Identity(str(uuid.uuid4()), home, timestamp(time.time()))
             content = {"v": 1, "id": identity.id, "home": home.value, "created": identity.created}
-            await internal.put(_FILE, json.dumps(content).encode(), durable=True)
+            await internal.put(FILE, json.dumps(content).encode(), durable=True)
             return identity, True
     if found.home is not home:
         raise ShareError(
@@ -66,14 +71,36 @@ async def identify(internal: SharedFolder) -> Identity | None:
         ShareError: what it says can't be read.
     """
     try:
-        content = await internal.read(_FILE, _LIMIT)
+        content = await internal.read(FILE, _LIMIT)
     except FileNotFoundError:
         return None
+    return identity_from(content, f"{internal.label}/{FILE}")
+
+
+def identity_from(content: bytes, label: str) -> Identity:
+    """The identity that a file of these bytes tells; `label` is what messages call the file.
+
+    Raises:
+        ShareError: it tells none.
+    """
     try:
-        found = json.loads(content)
-        return Identity(str(found["id"]), Role(found["home"]), str(found.get("created")))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ShareError(f"{internal.label}/{_FILE}: not a share's identity ({error})") from error
+        return decode(content)
+    except ValueError as error:
+        raise ShareError(f"{label}: not a share's identity ({error})") from error
+
+
+def decode(content: bytes) -> Identity:
+    """Read a share's identity; another host may have written it.
+
+    Raises:
+        ValueError: it is none; the text is one short line.
+    """
+    found = read_object(content, _LIMIT)
+    if not isinstance(found.get("id"), str) or not _ID.fullmatch(found["id"]):
+        raise ValueError(f"its 'id' is {shown(found.get('id'))}")
+    if found.get("home") not in ("a", "b"):
+        raise ValueError(f"its 'home' is {shown(found.get('home'))}, not a or b")
+    return Identity(found["id"], Role(found["home"]), printable(str(found.get("created"))[:40]))
 
 
 async def identity_of(share: PosixFolder) -> Identity | None:
@@ -101,11 +128,12 @@ async def verify(
     the pin is its file `<name>.share`.
 
     Raises:
-        ShareError: no identity, another home, or another share than the pinned one.
+        ShareAway: no identity.
+        ShareError: another home, or another share than the pinned one.
     """
     if found is None:
-        raise ShareError(
-            f"{share}: not a share (no {INTERNAL_FOLDER}/{_FILE}); if it is mounted from the "
+        raise ShareAway(
+            f"{share}: not a share (no {INTERNAL_FOLDER}/{FILE}); if it is mounted from the "
             f"other host, is the mount there? Else run: roundtrip init --role {home.value}"
         )
     if found.home is not home:

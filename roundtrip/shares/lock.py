@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +15,7 @@ from typing import BinaryIO
 from roundtrip.errors import BusyError, ShareError
 from roundtrip.protocol.markers import timestamp
 
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _TRIES = 5
 _PAUSE = 0.02  # seconds
 
@@ -29,10 +32,10 @@ class AgentLock:
 
         Raises:
             BusyError: another live process holds it.
-            ShareError: the file can't be opened.
+            ShareError: the file can't be opened, or is no plain file.
         """
         try:
-            file = self._path.open("a+b")
+            file = _opened(self._path)
         except OSError as error:
             raise ShareError(f"{self._path}: can't lock: {error.strerror}") from error
         if not _locked(file):
@@ -43,9 +46,7 @@ class AgentLock:
                 f"{self._path.parent}: another agent works here already ({holder or 'unknown'}); "
                 "stop that one first"
             )
-        file.truncate(0)
-        file.write(_whoami().encode())
-        file.flush()
+        _sign(file.fileno(), _whoami().encode())
         self._file = file
 
     def release(self) -> None:
@@ -53,6 +54,38 @@ class AgentLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The lock's file, made if it isn't there.
+
+    It lies in a share that the other host can write, and it is about to be overwritten: a link in
+    its place, or in its folder's, must not make that another file of this host.
+    """
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        opened = os.open(path.name, _OPEN, 0o666, dir_fd=folder)
+    finally:
+        os.close(folder)
+    found = os.fstat(opened)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        os.close(opened)
+        raise ShareError(
+            f"{path}: not a plain file of its own (a device, a hard link?); remove it and look "
+            "who put it there"
+        )
+    return os.fdopen(opened, "r+b")
+
+
+def _sign(lock: int, holder: bytes) -> None:
+    """Write down who holds it: over the last holder's words, which takes no room on a full disk."""
+    try:
+        os.pwrite(lock, holder, 0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        holder = b""  # The lock itself needs none.
+    os.ftruncate(lock, len(holder))
 
 
 def _locked(file: BinaryIO) -> bool:

@@ -9,14 +9,14 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from typing import BinaryIO
 
 from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import Digest
 from roundtrip.protocol.names import part_of
-from roundtrip.shares.port import SMALL, Entry, Folder, Kind, Payload, Space
+from roundtrip.shares.port import SMALL, Entry, Folder, Kind, Listed, Payload, Space
 
 Guard = Callable[[str, str], Awaitable[None]]
 """Awaited with a moment, `before` or `after` a mutation or at a `look`, and the operation."""
@@ -65,6 +65,11 @@ class MemoryFolder:
 
     async def names(self) -> list[str]:
         return list(self._files)
+
+    def scan(self) -> Iterator[Listed]:
+        for name in list(self._files):
+            entry = self._entry(name)
+            yield Listed(name, entry.size, entry.changed, entry.changed)
 
     async def stat(self, name: str) -> Entry | None:
         await self._disk.guard("look", f"stat {self.label}/{name}")
@@ -117,11 +122,16 @@ class MemoryFolder:
             self._files[name] = content
             self._disk.touch(self.label, name)
 
-    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
-        return await self._store(name, source)
+    async def write(
+        self, name: str, source: bytes | BinaryIO, *, durable: bool = False, reserve: int = 0
+    ) -> Digest:
+        return await self._store(name, source, reserve)
 
-    async def _store(self, name: str, source: bytes | BinaryIO) -> Digest:
+    async def _store(self, name: str, source: bytes | BinaryIO, reserve: int = 0) -> Digest:
         content = source if isinstance(source, bytes) else source.read()
+        if reserve and self._disk.space.free - len(content) < reserve:
+            self._files.pop(name, None)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
         async with _Guarded(self._disk, f"create {self.label}/{name}"):
             self._files[name] = b""  # What a crash in the middle of writing leaves behind.
         async with _Guarded(self._disk, f"fill {self.label}/{name}"):

@@ -7,41 +7,34 @@ raise plain `OSError`s (FileNotFoundError, FileExistsError, ...), whatever the a
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from enum import Enum
+from collections.abc import Iterator
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Protocol, Self
 
-from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import Digest
+from roundtrip.shares.entry import Entry, Kind, NotAFile, Space
+from roundtrip.shares.threads import Check, in_thread
+
+__all__ = [
+    "SMALL", "Entry", "Folder", "Kind", "Listed", "NotAFile", "Payload", "SharedFolder", "Space",
+]  # fmt: skip
 
 SMALL = 1024 * 1024
 """Payloads up to this many bytes are handled in memory and on the event loop; others in threads."""
 
 
-class NotAFile(ShareError):
-    """A symlink, folder, device or FIFO stands where a regular file should be."""
+class Listed(NamedTuple):
+    """A regular file as `Folder.scan` found it.
 
-
-class Kind(Enum):
-    """What a name stands for."""
-
-    FILE = "file"
-    FOLDER = "folder"
-    OTHER = "other"
-
-
-class Entry(NamedTuple):
-    """What is known of a name without opening it; symlinks are not followed.
-
-    `changed` is the time of the content's last change in nanoseconds since 1970, by the clock of
-    the host that holds the folder.
+    `changed` is as in `Entry`; `placed` when content, name or owner changed last, in the same
+    terms: a rename keeps `changed`, so it may be older than the file is here.
     """
 
-    kind: Kind
+    name: str
     size: int
     changed: int
+    placed: int
 
 
 class Payload:
@@ -73,7 +66,8 @@ class Payload:
         if self._file is None:
             content = self.content or b""
             return Digest(len(content), hashlib.sha256(content).hexdigest())
-        return await asyncio.to_thread(_digest_of, self.source)
+        source = self.source
+        return await in_thread(lambda check: _digest_of(source, check))
 
     def __enter__(self) -> Self:
         return self
@@ -88,20 +82,14 @@ class Payload:
             self._file.close()
 
 
-def _digest_of(source: bytes | BinaryIO) -> Digest:
+def _digest_of(source: bytes | BinaryIO, check: Check) -> Digest:
     assert not isinstance(source, bytes)
     digest, size = hashlib.sha256(), 0
     while piece := source.read(SMALL):
+        check()
         digest.update(piece)
         size += len(piece)
     return Digest(size, digest.hexdigest())
-
-
-class Space(NamedTuple):
-    """Room on the file system that holds a folder, in bytes; `free` is what this user may have."""
-
-    free: int
-    total: int
 
 
 class SharedFolder(Protocol):
@@ -143,6 +131,9 @@ class Folder(SharedFolder, Protocol):
             ShareError: there is no such folder.
         """
 
+    def scan(self) -> Iterator[Listed]:
+        """The regular files, in no order; blocks, so it is for a thread."""
+
     async def open(self, name: str) -> Payload:
         """Open a regular file for reading, without ever blocking on a FIFO or a device."""
 
@@ -162,8 +153,14 @@ class Folder(SharedFolder, Protocol):
     async def replace(self, name: str, content: bytes) -> None:
         """Durably put `content` in place of `name`: for small private files, never on a share."""
 
-    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
-        """Write in place, replacing what is there: only for folders that nobody else reads."""
+    async def write(
+        self, name: str, source: bytes | BinaryIO, *, durable: bool = False, reserve: int = 0
+    ) -> Digest:
+        """Write in place, replacing what is there: only for folders that nobody else reads.
+
+        It is stopped with ENOSPC before less than `reserve` bytes are left free, and `name` is
+        removed: for sources that somebody else made, of any size. 0 asks nothing.
+        """
 
     async def move(self, name: str, to: Folder, new_name: str, *, durable: bool = False) -> None:
         """Rename into `to`. An existing `new_name` is never replaced: FileExistsError."""

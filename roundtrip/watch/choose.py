@@ -6,17 +6,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from roundtrip.watch import mounts
+from roundtrip import mounts
+from roundtrip.mounts import is_remote
 
-# File systems that another host (or a server process) can change without this kernel's knowing.
-# autofs stands for a mount that is still to come, which is a network one nearly always.
-# fmt: off
-_REMOTE = frozenset({
-    "9p", "acfs", "afs", "auristorfs", "autofs", "beegfs", "ceph", "cifs", "coda", "davfs",
-    "fuse", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs",
-    "prl_fs", "pvfs2", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs",
-})
-# fmt: on
+__all__ = ["Choice", "choose", "choose_from", "is_remote"]
 
 
 class Choice(NamedTuple):
@@ -46,8 +39,3 @@ def choose_from(mountinfo: str, path: str) -> Choice:
     if is_remote(mount.fstype):
         return Choice("poll", f"{where}, where changes made by another host send no events here")
     return Choice("inotify", f"{where}, where this kernel sees every change")
-
-
-def is_remote(fstype: str) -> bool:
-    """Whether changes may come from elsewhere; `fuseblk` is a local disk (ntfs-3g): no."""
-    return fstype in _REMOTE or fstype.startswith(("fuse.", "nfs"))

@@ -11,7 +11,7 @@ import errno
 import logging
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import inotify.library as library
 
 from roundtrip.errors import ShareError
 from roundtrip.watch.mounts import MountChanges
-from roundtrip.watch.port import Deliver, Event, Kind, unwatchable
+from roundtrip.watch.port import Deliver, Event, Kind, NoRoom, unwatchable
 
 logger = logging.getLogger("roundtrip.watch")
 
@@ -68,21 +68,34 @@ class _Watched:
 class InotifyWatcher:
     """A watcher for folders whose every change goes through this kernel.
 
+    `on_full` is told of a folder that had a watch and can't get it again for want of room; it is
+    watched no more then. `on_mount` is called when the mount table has changed, `check` if None.
+
     Raises:
-        ShareError: this user or process has no inotify instance left.
+        NoRoom: this user or process has no inotify instance left.
     """
 
     backend = "inotify"
 
-    def __init__(self, deliver: Deliver) -> None:
+    def __init__(
+        self,
+        deliver: Deliver,
+        on_full: Callable[[str, NoRoom], None] | None = None,
+        on_mount: Callable[[], None] | None = None,
+    ) -> None:
         self._deliver = deliver
+        self._on_full = on_full
         self._loop = asyncio.get_running_loop()
         self._by_folder: dict[str, _Watched] = {}
         # Only living watches are in here. The kernel gives a number out once, so whatever comes
         # late for a watch that was taken off finds nobody.
         self._by_wd: dict[int, _Watched] = {}
         self._fd = _open()
-        self._mounts = MountChanges(self.check)
+        try:
+            self._mounts = MountChanges(on_mount or self.check)
+        except OSError as error:  # It needs two descriptors more.
+            os.close(self._fd)
+            raise _no_instance(error.errno or 0) from error
         self._loop.add_reader(self._fd, self._read)
 
     def add(self, folder: str, path: Path, kinds: frozenset[Kind]) -> None:
@@ -175,7 +188,11 @@ class InotifyWatcher:
         try:
             self._put_on(watched)
         except ShareError as error:
-            yield from self._lose(watched, str(error))
+            if isinstance(error, NoRoom) and self._on_full is not None:
+                self.remove(watched.folder)
+                self._on_full(watched.folder, error)
+            else:
+                yield from self._lose(watched, str(error))
             return
         if before != watched.wd:
             self._take_off(before)
@@ -227,9 +244,12 @@ def _open() -> int:
     fd: int = library.instance.inotify_init1(bits.IN_NONBLOCK | bits.IN_CLOEXEC)
     if fd >= 0:
         return fd
-    code = ctypes.get_errno()
-    advice = "; close some, or raise: sysctl fs.inotify.max_user_instances, ulimit -n"
-    raise ShareError(
+    raise _no_instance(ctypes.get_errno())
+
+
+def _no_instance(code: int) -> NoRoom:
+    advice = "; close some, or raise: sysctl fs.inotify.max_user_instances=1024, ulimit -n 65536"
+    return NoRoom(
         "the kernel gives no inotify instance: "
         + os.strerror(code)
         + (advice if code == errno.EMFILE else "")

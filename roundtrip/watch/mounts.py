@@ -1,66 +1,15 @@
-"""The mount table: which mount a path is on, and a call when the table changes."""
+"""A call when the mount table changes; what it says is read by roundtrip.mounts."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import select
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
-MOUNTINFO = "/proc/self/mountinfo"
-_OCTAL = re.compile(r"\\([0-7]{3})")
+from roundtrip.mounts import MOUNTINFO, Mount, mount_of, points_in, read
 
-
-class Mount(NamedTuple):
-    """One line of /proc/self/mountinfo (proc_pid_mountinfo(5)), as far as it is needed here."""
-
-    number: int
-    parent: int
-    point: str
-    fstype: str
-
-    def holds(self, path: str) -> bool:
-        """Whether `path` is the mount point or below it."""
-        return self.point == "/" or path == self.point or path.startswith(self.point + "/")
-
-
-def read() -> str:
-    """The mount table's text as the kernel shows it to this process."""
-    with open(MOUNTINFO, "rb") as table:
-        return os.fsdecode(table.read())
-
-
-def mount_of(mountinfo: str, path: str) -> Mount | None:
-    """The mount that `path` (absolute, without symbolic links) is on; None if no line fits.
-
-    It goes down from mount to mount as the kernel's path walk does, so the last of several mounts
-    on one point wins, and a mount below another that was hidden by a later one doesn't.
-    """
-    holding = [mount for mount in _parse(mountinfo) if mount.holds(path)]
-    numbers = {mount.number for mount in holding}
-    found: Mount | None = None
-    below = [mount for mount in holding if mount.parent not in numbers - {mount.number}]
-    while below:
-        found = min(below, key=lambda mount: len(mount.point))
-        holding.remove(found)
-        below = [mount for mount in holding if mount.parent == found.number]
-    return found
-
-
-def _parse(mountinfo: str) -> Iterator[Mount]:
-    # Not splitlines() and split(): a mount point may hold any Unicode space or line separator; the
-    # kernel escapes only ASCII space, tab, newline and backslash.
-    for line in mountinfo.split("\n"):
-        left, separator, right = line.partition(" - ")
-        if separator:
-            fields = left.split(" ")
-            yield Mount(int(fields[0]), int(fields[1]), _unescape(fields[4]), right.split(" ")[0])
-
-
-def _unescape(text: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+__all__ = ["MOUNTINFO", "Mount", "MountChanges", "mount_of", "points_in", "read"]
 
 
 class MountChanges:

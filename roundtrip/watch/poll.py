@@ -52,6 +52,13 @@ class PollWatcher:
             os.scandir(path).close()
         except OSError as error:
             raise unwatchable(path, error) from None
+        self.take_over(folder, path, kinds)
+
+    def take_over(self, folder: str, path: Path, kinds: frozenset[Kind]) -> None:
+        """Begin without a look from the caller's thread: for a folder that has been watched.
+
+        What is at the path now may hang, and is no reason to refuse.
+        """
         lookout = _Lookout(View(folder, path, kinds), self._interval, self._tell)
         self._lookouts[folder] = lookout
         lookout.start()

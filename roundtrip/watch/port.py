@@ -72,16 +72,28 @@ class Watcher(Protocol):
         """Report nothing more and give everything back."""
 
 
+class NoRoom(ShareError):
+    """Nothing is wrong with the folder: this user or process has no more of what a watch needs."""
+
+
 _ADVICE = {
     errno.ENOENT: "there is no such folder; make it or mount it",
     errno.ENOTDIR: "it is not a folder",
     errno.EACCES: "this user may not read it",
+}
+_LIMITS = {
     errno.ENOSPC: "the kernel's limit of inotify watches is reached;"
     " raise it with: sysctl fs.inotify.max_user_watches=1048576",
+    errno.EMFILE: "this process has no descriptor left; raise it with: ulimit -n 65536"
+    " (systemd: LimitNOFILE=65536)",
+    errno.ENFILE: "this machine has no descriptor left; raise it with: sysctl fs.file-max",
+    errno.ENOMEM: "the kernel has no memory left for it",
 }
 
 
 def unwatchable(path: Path, error: OSError) -> ShareError:
     """The one line that says why `path` can't be watched and what to do."""
-    advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
-    return ShareError(f"{path} can't be watched: {advice}")
+    number = error.errno or 0
+    kind = NoRoom if number in _LIMITS else ShareError
+    advice = _LIMITS.get(number) or _ADVICE.get(number) or error.strerror or str(error)
+    return kind(f"{path} can't be watched: {advice}")

@@ -3,6 +3,8 @@
 GET  /item/<key>        JSON made from the key; 404 if the key begins with "missing"
 POST /echo?name=<name>  the body, streamed back as it comes
 POST /turn?name=<name>  the same with every byte turned into another, so that it can't be mistaken
+
+While `failing`, all of them answer 503.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ class Api:
         self.waiting = 0
         self.answered: Counter[str] = Counter()  # the same, once the answer was sent
         self.idempotency_keys: defaultdict[str, set[str]] = defaultdict(set)
+        self.failing = False
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._open = asyncio.Event()
@@ -103,7 +106,9 @@ class Api:
             await self._open.wait()
         finally:
             self.waiting -= 1
-        if method == "POST":
+        if self.failing:
+            await _refuse(body, writer)
+        elif method == "POST":
             await _stream(body, writer, turn=action == "turn")
         else:
             await _look_up(name, body, writer)
@@ -133,6 +138,13 @@ async def _stream(body: AsyncIterator[bytes], writer: asyncio.StreamWriter, *, t
         writer.write(b"\r\n")
         await writer.drain()
     writer.write(b"0\r\n\r\n")
+    await writer.drain()
+
+
+async def _refuse(body: AsyncIterator[bytes], writer: asyncio.StreamWriter) -> None:
+    async for _ in body:
+        continue
+    writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
     await writer.drain()
 
 

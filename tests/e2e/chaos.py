@@ -5,7 +5,8 @@
 Every result must arrive exactly once, bit for bit, and nothing may be left: not on the shares, not
 in A's folders of open exchanges, not in failed/, not under a hidden name. The seed settles the
 files, who is killed, and how long after the last time; what the agents are at by then is the
-machine's affair. With --each-step, an agent is killed before each change on the disk instead.
+machine's affair. With --each-step, an agent is killed before each change on the disk instead; with
+--each-error, each system call of a running agent fails once, with each of a few errors.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from random import Random
 
 from roundtrip.client import AsyncClient
 from roundtrip.protocol.markers import Outcome
-from tests.e2e import each_step
+from tests.e2e import each_error, each_step
 from tests.e2e.api import Api
 from tests.e2e.payloads import FORMATS, Sample, many, sample
 from tests.e2e.world import Host, World, wait_until
@@ -264,14 +265,30 @@ def run(folder: Path, seed: int, exchanges: int, kills: int) -> tuple[Balance, s
         return balance, world.log_tails()
 
 
-def _walk(role: str) -> int:
+def _walk(role: str, *, errors: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="roundtrip-steps-") as folder:
-        findings = each_step.run(Path(folder) / "world", role)
+        world = Path(folder) / "world"
+        findings = _walk_errors(world, role) if errors else each_step.run(world, role)
     for call, moments in findings.moments.items():
-        print(f"{call:34}{moments} kills")
+        print(f"{call:34}{moments} moments")
     for fault in findings.faults:
         print(f"FAULT {fault}")
     return 1 if findings.faults else 0
+
+
+def _walk_errors(folder: Path, role: str) -> each_step.Findings:
+    """Errors in the agent, which uses its share directly; then kills of the share's helper."""
+
+    def tell(walked: str) -> None:
+        print(walked, file=sys.stderr, flush=True)
+
+    findings = each_error.run(folder / "direct", role, access="direct", tell=tell)
+    helper = each_error.run(
+        folder / "helper", role, access="helper", errors=[each_error.KILL], tell=tell
+    )
+    findings.moments.update(helper.moments)
+    findings.faults += helper.faults
+    return findings
 
 
 def main() -> int:
@@ -281,10 +298,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--each-step", choices=("a", "b"), help="walk all moments of this role")
+    parser.add_argument("--each-error", choices=("a", "b"), help="let each system call fail once")
     parser.add_argument("--keep", action="store_true", help="keep the folders and logs")
     args = parser.parse_args()
     if args.each_step:
-        return _walk(args.each_step)
+        return _walk(args.each_step, errors=False)
+    if args.each_error:
+        return _walk(args.each_error, errors=True)
     print(f"scripts/chaos --exchanges {args.exchanges} --kills {args.kills} --seed {args.seed}")
     folder = Path(tempfile.mkdtemp(prefix="roundtrip-chaos-"))
     balance, tails = run(folder, args.seed, args.exchanges, args.kills)

@@ -62,7 +62,7 @@ class Host:
         self.log = root / "agent.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
-        root.mkdir(parents=True)
+        root.mkdir(parents=True, exist_ok=True)
         self.configure(settings)
 
     def configure(self, settings: dict[str, Any]) -> None:

@@ -57,7 +57,9 @@ requests = st.builds(
     traceparent=optional,
     signature=optional,
 )
-figures = st.integers() | st.floats(allow_nan=False)
+figures = st.integers(1 - (1 << 63), (1 << 63) - 1) | st.floats(
+    allow_nan=False, allow_infinity=False
+)
 responses = st.builds(
     ResponseMarker,
     exchange=st.just(N),

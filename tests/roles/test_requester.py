@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
@@ -59,10 +60,11 @@ def test_a_failed_answer_puts_original_and_problem_document_into_failed() -> Non
     world.want()
     world.enrich = lambda content: Answer(Outcome.FAILED, {}, "upper")
     to_rest(world)
-    assert world.files("a/failed") == {
-        "orders.csv": ORIGINAL,
-        "orders.csv.problem.json": ENRICHED,
-    }
+    document = json.loads(world.files("a/failed").pop("orders.csv.problem.json"))
+    assert world.files("a/failed") == {"orders.csv": ORIGINAL}
+    assert document["request"] == {"original_name": "orders.csv", "pipeline": None, "attempt": 1}
+    head = document["evidence"]["files"]["answer"]["head_base64"]
+    assert base64.b64decode(head) == ENRICHED, "no problem document: B's bytes are evidence"
     assert world.files("a/inbox") == {} == world.left()
 
 
@@ -77,12 +79,11 @@ def test_a_failed_answer_puts_original_and_problem_document_into_failed() -> Non
         lambda world: rewrite_marker(world, request={"size": 1, "sha256": "0" * 64, "attempt": 1}),
         lambda world: rewrite_marker(world, exchange="another"),
         lambda world: rewrite_marker(world, outcome="wonderful"),
-        lambda world: rewrite_marker(world, v=2),
         lambda world: rewrite_marker(world, size=10**18),
     ],
     ids=[
         "short payload", "altered payload", "half a marker", "empty marker", "huge marker",
-        "answer to another content", "another exchange's marker", "unknown outcome", "version 2",
+        "answer to another content", "another exchange's marker", "unknown outcome",
         "impossible size",
     ],
 )  # fmt: skip
@@ -200,11 +201,7 @@ def test_an_answer_says_which_request_it_answers() -> None:
 def test_a_rescan_finds_what_events_never_told() -> None:
     world = answered_world()
     before = snapshot(world)
-    rescan = world.roles["a"].rescan()
-    with pytest.raises(StopIteration) as ended:
-        while True:
-            rescan.send(None)
-    assert ended.value.value == [EXCHANGE]
+    assert asyncio.run(world.roles["a"].rescan()) == [EXCHANGE]
     assert snapshot(world) == before
 
 
@@ -250,10 +247,15 @@ async def unguarded(moment: str, operation: str) -> None:
 def test_the_archive_forgets_what_is_older_than_it_keeps() -> None:
     world = World(archive_keep=3600.0)
     now = Namer()("new.csv")
-    world.files("a/archive").update({EXCHANGE: ORIGINAL, now: ORIGINAL, "by-hand.csv": b""})
+    world.files("a/archive").update({EXCHANGE: ORIGINAL, now: ORIGINAL, "by hand.csv": b""})
     world.start("a")
-    asyncio.run(world.roles["a"].rescan())
-    assert sorted(world.files("a/archive")) == sorted([now, "by-hand.csv"])
+
+    async def rescanned() -> None:
+        await world.roles["a"].rescan()
+        await world.roles["a"].cleaned()
+
+    asyncio.run(rescanned())
+    assert sorted(world.files("a/archive")) == sorted([now, "by hand.csv"])
 
 
 def test_exchanges_of_other_requesters_are_left_alone() -> None:

@@ -169,7 +169,7 @@ def test_a_withdrawal_whose_event_was_lost_is_found_by_a_listing() -> None:
         (b"[]", "not a JSON object"),
         (b"[" * 60_000, "not UTF-8 JSON"),
         (b" " * 70_000, "larger than"),
-        (b'{"v": 2}', '"v" is 2'),
+        (b'{"v": "1"}', "\"v\" is '1'"),
         (b"{}", '"v" is None'),
         (b'{"v": 1, "exchange": "another"}', "another exchange"),
         (b'{"v": 1, "size": "big", "sha256": 7}', "should be a str"),
@@ -213,8 +213,8 @@ def test_a_request_that_cannot_be_enriched_is_answered_once_with_a_problem_docum
 def test_a_disk_that_fails_while_enriching_is_no_answer() -> None:
     world = World()
     shell_request(world)
-    world.enrich = failing(OSError(28, "No space left on device"))
-    with pytest.raises(OSError, match="No space"):
+    world.enrich = failing(OSError(5, "Input/output error"))
+    with pytest.raises(OSError, match="Input/output"):
         answer(world)
     assert world.files("enriched") == {}
     world.enrich = lambda content: None
@@ -286,7 +286,7 @@ def test_a_marker_without_a_payload_is_reported_after_the_grace_period() -> None
     world = World()
     world.files("unenriched")[MARKER] = b""
     answer(world)
-    assert "broken" in json.loads(world.files("b/quarantine")[f"{NAME}.json"])["reason"]
+    assert json.loads(world.files("b/quarantine")[f"{NAME}.json"])["kind"] == "broken"
 
 
 def test_a_name_outside_the_grammar_is_reported_and_never_used() -> None:
@@ -312,7 +312,7 @@ def test_a_name_outside_the_grammar_is_reported_and_never_used() -> None:
         (".orders.csv.1234.part", False, None),
         (".roundtrip", False, None),
         ("strange name.done", False, "strange name.done"),
-        ("strange name.done", True, None),
+        ("strange name.done", True, "strange name.done"),  # its report goes
         ("strange name", False, None),
     ],
 )

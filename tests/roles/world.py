@@ -9,14 +9,19 @@ from typing import Any, BinaryIO
 
 from roundtrip.enrich.results import Progress
 from roundtrip.protocol.markers import Outcome, RequestMarker
-from roundtrip.protocol.names import marker_of
+from roundtrip.protocol.names import created_of, marker_of
+from roundtrip.protocol.versions import Spoken
 from roundtrip.roles import ticket as tickets
+from roundtrip.roles.canary import Canary
+from roundtrip.roles.cleaning import Cleaner, requester_shelves
 from roundtrip.roles.desk import Desk
 from roundtrip.roles.enrichment import Answer
+from roundtrip.roles.health import Health
 from roundtrip.roles.requester import Requester, RequesterSettings
 from roundtrip.roles.responder import Responder, ResponderSettings
+from roundtrip.roles.retention import Bounds
 from roundtrip.roles.ticket import Ticket
-from roundtrip.shares.memory import MemoryDisk
+from roundtrip.shares.memory import MemoryDisk, MemoryFolder
 
 EXCHANGE = "01ARZ3NDEKTSV4RRFFQ69G5FAV-orders.csv"
 ORIGINAL = b"id,country\n1,DE\n"
@@ -48,18 +53,24 @@ class World:
         answers: int = 10,
         exchanges: int = 64,
         archive_keep: float | None = None,
+        deadline: float | None = None,
     ) -> None:
         self.disk = MemoryDisk()
         self.clock = Clock()
+        self.health = Health()
+        self.set_by = 0.0  # seconds by which somebody has set A's time of day
+        self.peer: Spoken | None = None  # what B's life sign says
+        self.canary: float | None = None  # seconds; None: A sends none
         self.enriched: Counter[str] = Counter()
         self.paid: set[str] = set()  # what B's ledger holds
         self.enrich: Callable[[bytes], Answer | None] = lambda content: None
-        self._asking = RequesterSettings(attempts=attempts, archive_keep=archive_keep)
+        self._asking = RequesterSettings(attempts=attempts, deadline=deadline)
+        self._archive_keep = archive_keep
         self._answering = ResponderSettings(answers=answers, exchanges=exchanges)
         self.wake: Callable[[str], object] = lambda exchange: None
         self.report: Callable[[Progress], None] = lambda progress: None
         self.cancelled: Callable[[], bool] = lambda: False
-        for label in ("unenriched", "enriched", "b/kept", "b/quarantine"):
+        for label in ("unenriched", "enriched", "b/kept", "b/quarantine", "b/retry"):
             self.disk.folder(label)
         for label in A_FOLDERS:
             self.disk.folder(f"a/{label}")
@@ -81,13 +92,32 @@ class World:
 
     def _requester(self) -> Requester:
         folders = {label: self.disk.folder(f"a/{label}") for label in A_FOLDERS}
+        desk = Desk(**folders)
         return Requester(
             self.disk.folder("unenriched"),
             self.disk.folder("enriched"),
-            Desk(**folders),
+            desk,
             self._asking,
             clock=self.clock,
+            now=self.now,
+            health=self.health,
+            canary=self._canary(folders["pending"]),
+            cleaner=Cleaner(requester_shelves(desk, Bounds(keep=self._archive_keep), Bounds())),
         )
+
+    def now(self) -> float:
+        """The time of day, which passes with the clock; A's exchange was made when it began."""
+        created = created_of(EXCHANGE)
+        assert created is not None
+        return created + self.clock() - Clock.now + self.set_by
+
+    def _canary(self, pending: MemoryFolder) -> Canary | None:
+        if self.canary is None:
+            return None
+        return Canary(
+            pending, self.canary, self.health, lambda exchange: self.wake(exchange) and None,
+            lambda: self.peer, clock=self.clock,
+        )  # fmt: skip
 
     def _responder(self) -> Responder:
         return Responder(
@@ -98,6 +128,7 @@ class World:
             Enrichment(self),
             self._answering,
             wake=self._wake,
+            retries=self.disk.folder("b/retry"),
             clock=self.clock,
         )
 

@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,13 @@ import pytest
 from pyfakefs.fake_filesystem_unittest import Patcher
 
 from roundtrip.protocol.names import is_internal
-from roundtrip.shares import posix
+from roundtrip.protocol.states import Role
+from roundtrip.shares import outcomes
+from roundtrip.shares.identity import Identity, establish
 from roundtrip.shares.memory import MemoryDisk
-from roundtrip.shares.port import Folder
+from roundtrip.shares.port import Folder, SharedFolder
 from roundtrip.shares.posix import PosixFolder
+from roundtrip.shares.remote import RemoteShare
 
 
 @dataclass
@@ -66,12 +69,72 @@ def adapter(
         return
     if request.param != "posix":
         # renameat2 is called through ctypes, past pyfakefs: only the second way is left there.
-        monkeypatch.setattr(posix, "rename_without_replacing", refuse_flags)
+        monkeypatch.setattr(outcomes, "rename_without_replacing", refuse_flags)
     if request.param == "pyfakefs":
         with Patcher():
             yield _posix(request.param, Path("/fake/share"))
         return
     yield _posix(request.param, tmp_path / "share")
+
+
+@dataclass
+class SharedAdapter:
+    """As `Adapter`, for the part of the port that mounted shares have, too.
+
+    `content` and `plant` read and write a file behind the adapter's back.
+    """
+
+    kind: str
+    folder: SharedFolder
+    there: Callable[[], set[str]]
+    content: Callable[[str], bytes]
+    plant: Callable[[str, bytes], object]
+
+
+async def accept(found: Identity | None) -> None:
+    """Every share is the right one."""
+
+
+async def opened_share(path: Path, access: str, timeout: float = 20.0) -> RemoteShare:
+    """A share of its own at `path`, opened."""
+    await establish(path, Role.RESPONDER)
+    share = RemoteShare(path, access=access, durable=False, timeout=timeout)
+    await share.reopen(accept)
+    return share
+
+
+def _shared_memory() -> SharedAdapter:
+    disk = MemoryDisk()
+    folder = disk.folder("share")
+    files = disk.files["share"]
+    return SharedAdapter("memory", folder, lambda: set(files), files.__getitem__, files.__setitem__)
+
+
+def _shared(kind: str, folder: SharedFolder, path: Path) -> SharedAdapter:
+    return SharedAdapter(
+        kind,
+        folder,
+        lambda: set(os.listdir(path)) - {".roundtrip"},
+        lambda name: (path / name).read_bytes(),
+        lambda name, content: (path / name).write_bytes(content),
+    )
+
+
+@pytest.fixture(params=["memory", "posix", "posix without RENAME_NOREPLACE", "direct", "helper"])
+async def shared(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[SharedAdapter]:
+    """Every adapter that can be the other host's share."""
+    kind: str = request.param
+    if kind == "memory":
+        yield _shared_memory()
+        return
+    if "without" in kind:
+        monkeypatch.setattr(outcomes, "rename_without_replacing", refuse_flags)
+    share = await opened_share(tmp_path, "helper" if kind == "helper" else "direct")
+    folder = PosixFolder(tmp_path) if kind.startswith("posix") else share
+    yield _shared(kind, folder, tmp_path)
+    await share.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -12,9 +13,10 @@ import pytest
 from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import Digest
 from roundtrip.shares.port import SMALL, Folder, Kind
-from tests.shares.conftest import Adapter
+from roundtrip.shares.wire import INLINE
+from tests.shares.conftest import Adapter, SharedAdapter
 
-SIZES = [0, 1, SMALL, SMALL + 1, 3 * SMALL + 17]
+SIZES = [0, 1, INLINE, INLINE + 1, SMALL, SMALL + 1, 3 * SMALL + 17]
 
 
 def content_of(size: int) -> bytes:
@@ -34,7 +36,7 @@ async def whole(folder: Folder, name: str) -> bytes:
 class Watched(io.BytesIO):
     """A source that notes what lies in the folder each time it is read."""
 
-    def __init__(self, content: bytes, adapter: Adapter) -> None:
+    def __init__(self, content: bytes, adapter: SharedAdapter) -> None:
         super().__init__(content)
         self._adapter = adapter
         self.seen: list[set[str]] = []
@@ -92,31 +94,49 @@ async def test_what_was_opened_in_one_folder_can_be_put_into_another(
     assert await whole(inner, "m") == content
 
 
-async def test_a_name_is_not_there_before_its_content_is_whole(adapter: Adapter) -> None:
-    source = Watched(content_of(3 * SMALL), adapter)
-    await adapter.folder.put("n", source)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("source", ["bytes", "stream", "file"])
+async def test_what_is_put_into_a_share_is_there_bit_for_bit(
+    shared: SharedAdapter, size: int, source: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    content = content_of(size)
+    if source == "file":
+        path = tmp_path_factory.mktemp("own") / "payload"
+        path.write_bytes(content)
+        with path.open("rb") as file:
+            assert await shared.folder.put("n", file) == digest_of(content)
+    else:
+        given = content if source == "bytes" else io.BytesIO(content)
+        assert await shared.folder.put("n", given) == digest_of(content)
+    assert shared.content("n") == content
+    assert shared.there() == {"n"}
+
+
+async def test_a_name_is_not_there_before_its_content_is_whole(shared: SharedAdapter) -> None:
+    source = Watched(content_of(3 * SMALL), shared)
+    await shared.folder.put("n", source)
     assert source.seen
     assert all("n" not in names for names in source.seen)
-    assert adapter.there() == {"n"}
+    assert shared.there() == {"n"}
 
 
-@pytest.mark.parametrize("size", [3, SMALL + 1])
+@pytest.mark.parametrize("size", [3, INLINE + 1, SMALL + 1])
 async def test_put_refuses_a_name_that_is_taken_and_leaves_nothing_behind(
-    adapter: Adapter, size: int
+    shared: SharedAdapter, size: int
 ) -> None:
-    await adapter.folder.put("n", b"old")
+    await shared.folder.put("n", b"old")
     with pytest.raises(FileExistsError):
-        await adapter.folder.put("n", io.BytesIO(content_of(size)))
+        await shared.folder.put("n", io.BytesIO(content_of(size)))
     with pytest.raises(FileExistsError):
-        await adapter.folder.put("n", content_of(size))
-    assert adapter.there() == {"n"}
-    assert await whole(adapter.folder, "n") == b"old"
+        await shared.folder.put("n", content_of(size))
+    assert shared.there() == {"n"}
+    assert shared.content("n") == b"old"
 
 
-async def test_put_from_a_source_that_fails_leaves_nothing_behind(adapter: Adapter) -> None:
+async def test_put_from_a_source_that_fails_leaves_nothing_behind(shared: SharedAdapter) -> None:
     with pytest.raises(OSError, match="torn"):
-        await adapter.folder.put("n", Torn(content_of(100)))
-    assert adapter.there() == set()
+        await shared.folder.put("n", Torn(content_of(100)))
+    assert shared.there() == set()
 
 
 async def test_write_replaces_what_is_there_even_by_less(folder: Folder) -> None:
@@ -167,34 +187,53 @@ async def test_move_never_replaces(adapter: Adapter) -> None:
     assert await whole(inner, "n") == b"old"
 
 
-async def test_remove_tells_whether_it_was_there(folder: Folder) -> None:
-    await folder.put("n", b"text")
-    assert await folder.remove("n") is True
-    assert await folder.remove("n") is False
-    assert await folder.stat("n") is None
+async def test_remove_tells_whether_it_was_there(shared: SharedAdapter) -> None:
+    await shared.folder.put("n", b"text")
+    assert await shared.folder.remove("n") is True
+    assert await shared.folder.remove("n") is False
+    assert await shared.folder.stat("n") is None
 
 
-async def test_stat_says_what_a_name_stands_for(folder: Folder) -> None:
-    await folder.put("n", b"text")
-    entry = await folder.stat("n")
+async def test_stat_says_what_a_name_stands_for(shared: SharedAdapter) -> None:
+    await shared.folder.put("n", b"text")
+    entry = await shared.folder.stat("n")
     assert entry is not None
     assert (entry.kind, entry.size) == (Kind.FILE, 4)
-    assert await folder.stat("m") is None
+    assert await shared.folder.stat("m") is None
 
 
-async def test_names_lists_all_in_flight_and_internal_ones_too(folder: Folder) -> None:
+@pytest.mark.parametrize("more", [0, 500])
+async def test_names_lists_all_in_flight_and_internal_ones_too(
+    shared: SharedAdapter, more: int
+) -> None:
     names = {"n", "n.done", ".n.0a1b2c3d.part", ".nfs01", "a\nb", "caf\udce9", "x" * 200}
+    names |= {f"{number:0>40}" for number in range(more)}
     for name in names:
-        await folder.write(name, b"")
-    found = await folder.names()
+        shared.plant(name, b"")
+    found = [name for name in await shared.folder.names() if name != ".roundtrip"]
     assert set(found) == names
     assert len(found) == len(names)
 
 
 @pytest.mark.parametrize("size", [0, 9, 10, 11, 12, SMALL + 1])
-async def test_read_is_cut_off_one_byte_after_its_limit(folder: Folder, size: int) -> None:
-    await folder.put("n", content_of(size))
-    assert await folder.read("n", 10) == content_of(min(size, 11))
+async def test_read_is_cut_off_one_byte_after_its_limit(shared: SharedAdapter, size: int) -> None:
+    await shared.folder.put("n", content_of(size))
+    assert await shared.folder.read("n", 10) == content_of(min(size, 11))
+
+
+async def test_a_large_file_is_read_whole_if_the_limit_allows(shared: SharedAdapter) -> None:
+    await shared.folder.put("n", content_of(SMALL))
+    assert await shared.folder.read("n", SMALL) == content_of(SMALL)
+
+
+async def test_what_is_not_in_a_share_is_a_file_not_found_error(shared: SharedAdapter) -> None:
+    with pytest.raises(FileNotFoundError):
+        await shared.folder.read("n", 10)
+
+
+async def test_a_share_knows_its_room(shared: SharedAdapter) -> None:
+    found = await shared.folder.space()
+    assert 0 < found.free <= found.total
 
 
 async def test_what_is_not_there_is_a_file_not_found_error(folder: Folder) -> None:
@@ -221,3 +260,31 @@ async def test_a_sub_folder_is_a_folder_of_its_own(adapter: Adapter) -> None:
 async def test_a_file_that_nobody_has_open_is_not_being_written(folder: Folder) -> None:
     await folder.put("n", b"text")
     assert await folder.is_being_written("n") is False
+
+
+@pytest.mark.parametrize("wrap", [as_bytes, io.BytesIO])
+async def test_write_stops_before_less_than_the_reserve_is_free(
+    adapter: Adapter, wrap: type[BinaryIO]
+) -> None:
+    if adapter.kind == "pyfakefs":
+        return  # it has no statvfs
+    free = (await adapter.folder.space()).free
+    with pytest.raises(OSError) as told:
+        await adapter.folder.write("n", wrap(content_of(100)), reserve=free)
+    assert told.value.errno == errno.ENOSPC
+    assert adapter.there() == set()
+    await adapter.folder.write("n", wrap(content_of(100)), reserve=free // 2)
+    assert await whole(adapter.folder, "n") == content_of(100)
+
+
+async def test_a_scan_finds_regular_files_with_their_size_and_nothing_else(
+    adapter: Adapter,
+) -> None:
+    await adapter.folder.put("a", b"12345")
+    await adapter.folder.put("b", b"")
+    adapter.make("folder")
+    found = {file.name: file.size for file in adapter.folder.scan()}
+    assert found == {"a": 5, "b": 0}
+    entry = await adapter.folder.stat("a")
+    assert entry is not None
+    assert {file.changed for file in adapter.folder.scan() if file.name == "a"} == {entry.changed}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
+from roundtrip.protocol.markers import timestamp
 from roundtrip.protocol.names import Namer, is_internal
 from roundtrip.protocol.states import Role
-from roundtrip.shares.heartbeat import beat, last_beat
+from roundtrip.protocol.versions import FEATURES, PROTOCOL, Spoken, own, spoken_by
+from roundtrip.shares.heartbeat import Heartbeat, age, beat, last_beat, skew
 from roundtrip.shares.port import Folder
 from roundtrip.shares.posix import PosixFolder
 from tests.shares.conftest import Adapter
@@ -38,7 +41,7 @@ async def test_a_renewal_is_a_new_name_and_the_older_ones_go(
     sign = await last_beat(adapter.folder, A)
     assert sign is not None
     assert sign.time == FIELDS["time"]
-    assert sign.fields == {"v": 1, **FIELDS, "pending": 2}
+    assert sign.fields == {"v": 1, **own(), **FIELDS, "role": "a", "pending": 2}
 
 
 async def test_each_role_has_its_own(folder: Folder, namer: Namer) -> None:
@@ -59,11 +62,45 @@ async def test_an_older_sign_goes_even_if_the_clock_was_set_back(
     assert LATE not in adapter.there()
 
 
-async def test_of_several_signs_the_newest_counts(folder: Folder) -> None:
-    await folder.put(LATE, json.dumps(FIELDS | {"version": "late"}).encode())
-    await folder.put(EARLY, json.dumps(FIELDS | {"version": "early"}).encode())
+async def test_of_several_signs_the_one_written_last_counts_whatever_its_writers_clock_says(
+    folder: Folder,
+) -> None:
+    await folder.put(LATE, json.dumps(FIELDS | {"version": "first"}).encode())
+    await folder.put(EARLY, json.dumps(FIELDS | {"version": "second"}).encode())
     sign = await last_beat(folder, A)
-    assert sign is not None and sign.fields["version"] == "late"
+    assert sign is not None and sign.fields["version"] == "second"
+
+
+async def test_a_sign_says_which_protocol_its_writer_speaks_and_what_it_can_do(
+    folder: Folder, namer: Namer
+) -> None:
+    await beat(folder, A, namer, FIELDS)
+    sign = await last_beat(folder, A)
+    assert sign is not None
+    assert spoken_by(sign.fields) == Spoken("1.0", PROTOCOL, frozenset(FEATURES))
+
+
+@pytest.mark.parametrize("seconds", [-86400.0, -3.2, 0.0, 3.2, 86400.0])
+async def test_the_skew_is_the_writers_clock_against_the_readers_disk(
+    real: PosixFolder, namer: Namer, seconds: float
+) -> None:
+    before = time.time()
+    await beat(real, A, namer, {"time": timestamp(time.time() + seconds)})
+    sign = await last_beat(real, A)
+    assert sign is not None
+    assert skew(sign) == pytest.approx(seconds, abs=1.0)
+    found = age(sign, time.time())
+    assert found is not None and 0 <= found <= time.time() - before + 1.0
+
+
+@pytest.mark.parametrize("said", ["", "soon", "2026-11-21T10:00:00"])
+def test_a_sign_without_a_usable_time_has_no_skew(said: str) -> None:
+    assert skew(Heartbeat(said, {}, 1.0)) is None
+    assert skew(Heartbeat("2026-11-21T10:00:00Z", {})) is None
+
+
+def test_no_sign_is_younger_than_now() -> None:
+    assert age(Heartbeat("", {}, 100.0), now=40.0) == 0.0
 
 
 JUNK = {

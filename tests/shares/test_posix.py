@@ -18,7 +18,7 @@ import pytest
 from pyfakefs.fake_filesystem_unittest import Patcher
 
 from roundtrip.errors import ShareError
-from roundtrip.shares import posix
+from roundtrip.shares import files, outcomes, posix
 from roundtrip.shares.port import SMALL, Entry, Folder, Kind, NotAFile, Payload
 from roundtrip.shares.posix import PosixFolder
 from tests.shares.conftest import refuse_flags
@@ -140,7 +140,7 @@ async def test_whatever_a_name_stands_for_it_is_never_replaced(
     real: PosixFolder, what: str, without: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if without:
-        monkeypatch.setattr(posix, "rename_without_replacing", refuse_flags)
+        monkeypatch.setattr(outcomes, "rename_without_replacing", refuse_flags)
     make_odd(real, what)
     before = os.lstat(real.path / "odd")
     await real.put("n", b"text")
@@ -159,7 +159,7 @@ async def test_a_file_system_that_cannot_refuse_by_itself_is_looked_at_first(
     def cannot(*args: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(posix, "rename_without_replacing", cannot)
+    monkeypatch.setattr(outcomes, "rename_without_replacing", cannot)
     await real.put("n", b"old")
     with pytest.raises(FileExistsError):
         await real.put("n", b"new")
@@ -173,7 +173,7 @@ async def test_any_other_trouble_with_a_rename_is_told(
     def broken(*args: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(posix, "rename_without_replacing", broken)
+    monkeypatch.setattr(outcomes, "rename_without_replacing", broken)
     with pytest.raises(OSError, match="Input/output error"):
         await real.put("n", b"text")
     assert await real.names() == []
@@ -212,7 +212,7 @@ def break_call(monkeypatch: pytest.MonkeyPatch, call: str, number: int) -> None:
         return None if call == "close" else really[call](descriptor, *args)
 
     if call == "rename":
-        monkeypatch.setattr(posix, "rename_without_replacing", fail)
+        monkeypatch.setattr(outcomes, "rename_without_replacing", fail)
         monkeypatch.setattr(posix.os, "rename", fail)
     elif call == "open":
         monkeypatch.setattr(posix.os, "open", fail)
@@ -270,7 +270,7 @@ async def test_a_replace_that_fails_keeps_the_old_content_and_leaves_nothing_beh
 
 async def test_a_full_disk_leaves_no_half_file() -> None:
     with Patcher() as patcher, pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(posix, "rename_without_replacing", refuse_flags)
+        monkeypatch.setattr(outcomes, "rename_without_replacing", refuse_flags)
         patcher.fs.create_dir("/share")
         folder = PosixFolder(Path("/share"))
         patcher.fs.set_disk_usage(1000)
@@ -384,7 +384,7 @@ async def test_a_large_file_is_opened_without_being_read(
 ) -> None:
     with open(real.path / "n", "wb") as file:
         file.truncate(10 << 30)
-    monkeypatch.setattr(posix, "_read_up_to", lambda *args: pytest.fail("it was read"))
+    monkeypatch.setattr(files, "read_up_to", lambda *args: pytest.fail("it was read"))
     with await real.open("n") as payload:
         assert payload.size == 10 << 30 and payload.content is None
 
@@ -423,13 +423,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     wrap("write", lambda descriptor, view: target(descriptor))
     wrap("fsync", target)
     wrap("rename", lambda old, new: new)
-    really = posix.rename_without_replacing
+    really = outcomes.rename_without_replacing
 
     def renamed(source: int, name: str, folder: int, new_name: str) -> None:
         made.append(f"rename {new_name}")
         really(source, name, folder, new_name)
 
-    monkeypatch.setattr(posix, "rename_without_replacing", renamed)
+    monkeypatch.setattr(outcomes, "rename_without_replacing", renamed)
     return made
 
 
@@ -526,3 +526,14 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     folder = PosixFolder(tmp_path)
     folder.close()
     folder.close()
+
+
+async def test_a_closed_folder_lists_nothing_least_of_all_the_working_directory(
+    tmp_path: Path,
+) -> None:
+    folder = PosixFolder(tmp_path)
+    folder.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        await folder.names()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        list(folder.scan())

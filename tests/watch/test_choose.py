@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roundtrip.watch import mounts
+from roundtrip import mounts
 from roundtrip.watch.choose import choose, choose_from, is_remote
 from roundtrip.watch.mounts import mount_of
 

@@ -232,7 +232,7 @@ async def test_a_process_without_descriptors_left_names_the_settings_to_raise(
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
     try:
-        with pytest.raises(ShareError, match=r"fs\.inotify\.max_user_instances, ulimit -n"):
+        with pytest.raises(ShareError, match=r"fs\.inotify\.max_user_instances=.*, ulimit -n"):
             InotifyWatcher(recorder.deliver)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

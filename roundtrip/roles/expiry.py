@@ -1,0 +1,77 @@
+"""Deadlines: until when A wants an answer, by A's own clock and nobody else's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from roundtrip.protocol.markers import timestamp
+from roundtrip.protocol.names import created_of, is_canary
+from roundtrip.roles.ticket import Ticket
+
+_LATEST = 253_402_300_799.0  # the end of the year 9999, the last one that RFC 3339 can write
+
+
+class Deadlines:
+    """The deadlines of the exchanges that A wants.
+
+    `default` is how many seconds after its making an exchange without a deadline of its own is
+    given up; None: never.
+    """
+
+    def __init__(self, default: float | None = None, now: Callable[[], float] = time.time) -> None:
+        self._default = default
+        self._now = now
+        self._known: dict[str, float | None] = {}
+
+    def knows(self, exchange: str) -> bool:
+        """Whether `note` was told of it."""
+        return exchange in self._known
+
+    def note(self, exchange: str, ticket: Ticket) -> None:
+        """Take down an exchange's deadline, or that it has none."""
+        self._known[exchange] = self._of(exchange, ticket)
+
+    def _of(self, exchange: str, ticket: Ticket) -> float | None:
+        if is_canary(exchange):
+            return None
+        if (own := _moment(ticket.deadline)) is not None:
+            return own
+        created = created_of(exchange)
+        if self._default is None or created is None:
+            return None
+        return min(created + self._default, _LATEST)
+
+    def forget(self, exchange: str) -> None:
+        """The exchange is not wanted any more."""
+        self._known.pop(exchange, None)
+
+    def left(self, exchange: str) -> float | None:
+        """Seconds until an exchange's deadline, 0 or less once it has passed; None without one."""
+        deadline = self._known.get(exchange)
+        return None if deadline is None else deadline - self._now()
+
+    def text(self, exchange: str) -> str | None:
+        """The deadline as RFC 3339, for the request's marker; None without one."""
+        deadline = self._known.get(exchange)
+        return None if deadline is None else timestamp(deadline)
+
+    def passed(self) -> list[str]:
+        """The exchanges whose deadline has passed."""
+        now = self._now()
+        return [name for name, when in self._known.items() if when is not None and when <= now]
+
+
+def deadline_in(seconds: float) -> str:
+    """The moment so many seconds from now as a ticket has it."""
+    return timestamp(min(time.time() + seconds, _LATEST))
+
+
+def _moment(text: str | None) -> float | None:
+    """Unix time of an RFC 3339 text; None if it is none."""
+    try:
+        found = datetime.fromisoformat(text or "")
+        return min(found.timestamp(), _LATEST) if found.tzinfo else None
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,64 @@
+"""Wishes to look afresh: what `roundtrip quarantine retry` asks of B's agent.
+
+    state/retry/<label>.json   {"v": 1, "name": ...}, renamed into place by the command; removed by
+                               the agent once it has forgotten what it knew of that name
+
+A wish made while no agent runs is fulfilled by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from roundtrip.protocol.markers import MAX_BYTES
+from roundtrip.protocol.names import is_exchange, is_internal
+from roundtrip.roles.quarantine import SUFFIX, label_of
+from roundtrip.roles.side import is_strange
+from roundtrip.shares.port import Folder, NotAFile
+
+log = logging.getLogger("roundtrip.roles")
+
+
+async def wish(folder: Folder, name: str) -> str:
+    """Ask that `name` be looked at afresh; returns the file that goes when this was done."""
+    file = label_of(name) + SUFFIX
+    await folder.replace(file, json.dumps({"v": 1, "name": name}).encode())
+    return file
+
+
+class Retries:
+    """The folder of wishes, as the agent reads it."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._files: dict[str, str] = {}
+
+    async def names(self) -> list[str]:
+        """The names to look at afresh; wishes that can't be read are removed."""
+        for file in await self._folder.names():
+            if is_internal(file):
+                continue  # Being written just now.
+            name = await self._read(file)
+            if name is None:
+                log.warning("not a wish", extra={"file": f"{self._folder.label}/{file}"})
+                await self._folder.remove(file)
+            else:
+                self._files[name] = file
+        return list(self._files)
+
+    async def _read(self, file: str) -> str | None:
+        try:
+            name = json.loads(await self._folder.read(file, MAX_BYTES))["name"]
+        except (FileNotFoundError, NotAFile, ValueError, KeyError, TypeError, RecursionError):
+            return None
+        usable = isinstance(name, str) and (is_exchange(name) or is_strange(name))
+        return name if usable and not {"/", "\0"} & set(name) else None
+
+    def wants(self, name: str) -> bool:
+        """Whether somebody wishes that `name` be looked at afresh."""
+        return name in self._files
+
+    async def done(self, name: str) -> None:
+        """It was."""
+        await self._folder.remove(self._files.pop(name))
