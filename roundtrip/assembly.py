@@ -25,7 +25,7 @@ from roundtrip.roles.admission import Admission, Entrance, InFlight
 from roundtrip.roles.canary import Canary
 from roundtrip.roles.cleaning import Cleaner, Shelf, requester_shelves
 from roundtrip.roles.enrichment import Answer, sums
-from roundtrip.roles.health import Health
+from roundtrip.roles.health import Health, read_health
 from roundtrip.roles.intake import Intake, OutboxSettings
 from roundtrip.roles.peer import PeerWatch
 from roundtrip.roles.requester import Requester, RequesterSettings
@@ -218,7 +218,10 @@ def _canary(agent: Agent, settings: Settings, pending: Folder) -> Canary | None:
     if settings.canary is None:
         return None
     peer = agent.peer.spoken if agent.peer is not None else lambda: None
-    return Canary(pending, settings.canary, agent.health, wake=agent.wake, peer=peer)
+    canary = Canary(pending, settings.canary, agent.health, wake=agent.wake, peer=peer)
+    before = read_health(Places(settings).health).get("canary")
+    canary.recall(before if isinstance(before, dict) else {})
+    return canary
 
 
 def _employ_responder(
@@ -233,6 +236,7 @@ def _employ_responder(
     reports = opened.folder(places.quarantine, durable=False)
     places.retries.mkdir(mode=0o700, exist_ok=True)
     retries = opened.folder(places.retries)
+
     async def begin() -> None:
         await enricher.open()
         store.watch_wishes(places.wishes)

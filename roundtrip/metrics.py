@@ -20,6 +20,8 @@ from prometheus_client.metrics_core import (
 from roundtrip.agent.figures import Figures
 from roundtrip.protocol.markers import Outcome
 from roundtrip.protocol.states import State
+from roundtrip.roles.canary import Canary
+from roundtrip.roles.health import Condition, Severity
 from roundtrip.roles.responder import Responder
 from roundtrip.roles.tally import BOUNDS, Tally
 
@@ -45,6 +47,28 @@ def agent_metrics(figures: Figures, version: str, peer_age: float | None) -> Ite
         yield _gauge("exchanges_held_up", "Exchanges that wait for a limit.", len(side.held_up))
     else:
         yield _counter("answers_refused", "Answers that could not be used.", tally.refused)
+        if side.canary is not None:
+            yield from _canary(side.canary)
+
+
+def _conditions(conditions: Sequence[Condition]) -> Iterator[Metric]:
+    counts = Counter(condition.severity for condition in conditions)
+    by_severity = {severity.value: counts[severity] for severity in Severity}
+    yield _gauges("conditions", "Things that are wrong now.", "severity", by_severity)
+    if not conditions:
+        return
+    each = _family("condition", "1 while this is wrong; status says what to do.", "key", "severity")
+    for condition in conditions:
+        each.add_metric((condition.key, condition.severity.value), 1.0)
+    yield each
+
+
+def _canary(canary: Canary) -> Iterator[Metric]:
+    results = {"ok": canary.ok, "late": canary.late, "failed": canary.failed}
+    yield _counters("canaries", "Canaries sent, by what became of them.", "result", results)
+    if canary.latency is not None:
+        text = "What the last canary that came back took for the whole way."
+        yield _gauge("canary_seconds", text, canary.latency)
 
 
 def _exchanges(stages: Mapping[str, object], tally: Tally) -> Iterator[Metric]:
@@ -71,12 +95,7 @@ def _exchanges(stages: Mapping[str, object], tally: Tally) -> Iterator[Metric]:
 
 def _shares(figures: Figures, role: str, peer_age: float | None) -> Iterator[Metric]:
     yield _gauge("shares_ok", "1 while both shares are there.", figures.shares_ok)
-    wrong = _family(
-        "condition", "1 while this is wrong; status says what to do.", "key", "severity"
-    )
-    for condition in figures.conditions:
-        wrong.add_metric((condition.key, condition.severity.value), 1.0)
-    yield wrong
+    yield from _conditions(figures.conditions)
     yield _counter("shares_lost", "Times that a share went away.", figures.shares_lost)
     yield _counter("listings", "Full listings of both shares.", figures.listings)
     yield _gauge("listing_age_seconds", "Time since the last one.", figures.listing_age)

@@ -13,7 +13,7 @@ from roundtrip.pace import Pace
 from roundtrip.places import Places
 from roundtrip.protocol.names import created_of, is_canary
 from roundtrip.protocol.states import Role, State, other, state_of
-from roundtrip.roles.health import Severity
+from roundtrip.roles.health import Severity, read_health
 from roundtrip.roles.progress import newest_notes
 from roundtrip.roles.side import Survey, survey
 from roundtrip.shares.heartbeat import Heartbeat, age, last_beat, skew
@@ -148,15 +148,6 @@ class Surveyor:
         except ValueError:
             running = {"holder": holder}
         return running | read_health(self._places.health)
-
-
-def read_health(path: Path) -> dict[str, Any]:
-    """What an agent's health file says; nothing if there is none, or none that can be read."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def conditions_of(agent: dict[str, Any]) -> list[dict[str, Any]]:

@@ -130,6 +130,26 @@ def test_figures_are_what_has_happened(world: World, api: Api) -> None:
     assert value(b, "roundtrip_quota_limit_calls", window="day") == 1000
 
 
+def test_what_is_wrong_is_counted_and_named(world: World) -> None:
+    world.start()
+    world.unenriched.rename(world.unenriched.with_name("aside"))
+    world.drop("x.csv", b"key\nk1\n")
+    wait_until(lambda: world.a.events("trouble"), "A has noticed")
+    metrics = scrape(world.a)
+    assert value(metrics, "roundtrip_conditions", severity="alarm") == 1
+    assert value(metrics, "roundtrip_condition", key="share.unenriched", severity="alarm") == 1
+    assert value(metrics, "roundtrip_shares_ok") == 0
+
+
+def test_a_canary_is_measured(world: World) -> None:
+    world.a.configure(json.loads(world.a.config.read_text()) | {"canary": "1s"})
+    world.start()
+    wait_until(lambda: "roundtrip_canary_seconds" in scrape(world.a), "a canary is back", pause=0.1)
+    metrics = scrape(world.a)
+    assert 0 < value(metrics, "roundtrip_canary_seconds") < 20
+    assert value(metrics, "roundtrip_canaries_total", result="ok") >= 1
+
+
 def test_what_is_under_way_is_shown(world: World, api: Api) -> None:
     world.start()
     api.hold()

@@ -148,6 +148,7 @@ class Agent:
                 self._settings.heartbeat,
             ),
             side.figures,
+            side.details,
         )
 
     def on_end(self, close: Callable[[], None]) -> None:
@@ -330,4 +331,3 @@ class Agent:
             self.wake(name)
         if self._outbox is not None:
             self._outbox.rescan()
-

@@ -39,7 +39,10 @@ class VitalsSettings:
 
 
 class Vitals:
-    """Writes the life sign and the health file, from what `figures` says of the role's work."""
+    """Writes the life sign and the health file, from what `figures` says of the role's work.
+
+    `details` are for the health file alone.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class Vitals:
         health: Health,
         settings: VitalsSettings,
         figures: Callable[[], dict[str, Any]],
+        details: Callable[[], dict[str, Any]],
     ) -> None:
         self._shares = shares
         self._state = state
         self._health = health
         self._settings = settings
         self._figures = figures
+        self._details = details
         self._namer = Namer()
         self._started = timestamp(time.time())
         self._last_count = (time.monotonic(), 0)
@@ -115,7 +120,8 @@ class Vitals:
         conditions = [condition._asdict() for condition in self._health.conditions()]
         fields = self._told or self._fields()
         now = timestamp(time.time())
-        return {"v": 1, **fields, **self._figures(), "time": now, "conditions": conditions}
+        told = {**fields, **self._figures(), **self._details()}
+        return {"v": 1, **told, "time": now, "conditions": conditions}
 
     def _fields(self) -> dict[str, Any]:
         figures = self._figures()

@@ -79,6 +79,10 @@ def _states(report: Report) -> Table:
         table.add_row(f"{folder}/", str(count))
     for role, rate in report["rates"].items():
         table.add_row(f"role {role}, a minute", str(rate))
+    canary = (report["agent"] or {}).get("canary")
+    if canary and canary["last_success"]:
+        when = local_time(canary["last_success"])
+        table.add_row("canary", f"{canary['latency']:.3f} s, last back {when}")
     if oldest := report["oldest"]:
         age = "" if oldest["age"] is None else f" ({oldest['age']} s)"
         table.add_row("oldest", Text(f"{oldest['exchange']}{age}"))

@@ -6,11 +6,13 @@ needs to know how it was noticed.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from roundtrip.protocol.markers import timestamp
 
@@ -35,6 +37,15 @@ class Condition(NamedTuple):
     severity: Severity
     text: str
     since: str
+
+
+def read_health(path: Path) -> dict[str, Any]:
+    """What an agent's health file says; nothing if there is none, or none that can be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Health:

@@ -199,7 +199,12 @@ class Intake:
             await self._desk.tickets.remove(tickets.file_of(exchange))
             raise
         # Under its new name nobody can open it any more, so this look is the one that counts.
-        if await self._desk.pending.is_being_written(exchange):
+        try:
+            writing = await self._desk.pending.is_being_written(exchange)
+        except OSError:
+            await self._give_back(exchange, folder, name)  # To be looked at once more.
+            raise
+        if writing:
             await self._give_back(exchange, folder, name)
             return Taken(again=_BUSY_DELAY)
         if self._by_marker:

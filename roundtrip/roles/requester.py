@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from roundtrip.errors import UnusableMarker
 from roundtrip.protocol.markers import (
@@ -218,6 +219,10 @@ class Requester(Side):
         """What the life sign says of the work in hand."""
         canaries = self.canary is not None and self.canary.exchange in self.pending
         return {"pending": len(self.pending) - canaries, "done": self.delivered}
+
+    def details(self) -> dict[str, Any]:
+        """See `Side.details`."""
+        return {} if self.canary is None else {"canary": self.canary.figures()}
 
     async def look(self, exchange: str) -> float | None:
         """Do whatever is A's to do now; returns in how many seconds to look again, if at all."""

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from roundtrip.protocol.names import MARKER_SUFFIX, is_canary, is_internal, marker_of, split
 from roundtrip.protocol.progress import split_progress
@@ -98,6 +98,10 @@ class Side:
     def is_broken(self, exchange: str) -> bool:
         """Whether the exchange was in a broken state when it was last planned."""
         return exchange in self._broken_since
+
+    def details(self) -> dict[str, Any]:
+        """What this host alone is told of the work in hand."""
+        return {}
 
     def stop(self) -> None:
         """The agent ends: what takes long is to be put aside."""

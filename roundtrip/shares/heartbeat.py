@@ -70,10 +70,10 @@ async def last_beat(internal: SharedFolder, role: Role) -> Heartbeat | None:
 
 
 def decode(content: bytes, role: Role) -> dict[str, Any]:
-    """The fields of a life sign of `role`, cut down to what may be shown, counted and written again.
+    """The fields of a life sign of `role`, cut down to what may be shown and written again.
 
-    Another host wrote them: texts are short and fit for a terminal, numbers are those that JSON has,
-    lists are short and hold just these.
+    Another host wrote them: texts are short and fit for a terminal, numbers are those that JSON
+    has, lists are short and hold just these.
 
     Raises:
         ValueError: it is no life sign.

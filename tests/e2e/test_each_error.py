@@ -1,4 +1,4 @@
-"""A system call fails in a running agent: a selection of what `scripts/chaos --each-error` walks."""
+"""A system call fails in a running agent: a selection of `scripts/chaos --each-error`."""
 
 from __future__ import annotations
 
