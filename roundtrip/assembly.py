@@ -21,17 +21,20 @@ from roundtrip.places import Places
 from roundtrip.protocol.markers import Outcome, RequestMarker
 from roundtrip.protocol.names import INTERNAL_FOLDER, Namer
 from roundtrip.protocol.states import Role
-from roundtrip.roles.admission import Admission, Entrance, InFlight
+from roundtrip.roles.admission import Admission, InFlight
 from roundtrip.roles.canary import Canary
 from roundtrip.roles.cleaning import Cleaner, Shelf, requester_shelves
 from roundtrip.roles.enrichment import Answer, sums
+from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.health import Health, read_health
 from roundtrip.roles.intake import Intake, OutboxSettings
 from roundtrip.roles.peer import PeerWatch
 from roundtrip.roles.requester import Requester, RequesterSettings
 from roundtrip.roles.responder import Responder, ResponderSettings
 from roundtrip.roles.retention import Bounds
-from roundtrip.roles.space import Disk, Room, Rooms
+from roundtrip.roles.room import Room
+from roundtrip.roles.rooms import Rooms
+from roundtrip.roles.space import Disk
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.port import Folder

@@ -12,8 +12,8 @@ from functools import partial
 from roundtrip.agent.schedule import Schedule
 from roundtrip.errors import ShareError
 from roundtrip.protocol.names import is_exchange, is_internal
-from roundtrip.roles.admission import Entrance
 from roundtrip.roles.desk import Desk
+from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.intake import Intake
 from roundtrip.roles.space import is_full
 from roundtrip.roles.ticket import Ticket

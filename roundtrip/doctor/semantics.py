@@ -19,6 +19,7 @@ from typing import Any
 from roundtrip.doctor.trials import SEEN_WITHIN, TRIALS, create
 from roundtrip.errors import ShareError
 from roundtrip.protocol.documents import MAX_BYTES
+from roundtrip.shares.files import names
 from roundtrip.shares.identity import decode
 from roundtrip.watch import Event, Kind, Watch, WatchSettings
 
@@ -94,7 +95,7 @@ def _words(error: OSError) -> str:
 def _sweep(parent: int, now: float, own: str) -> int:
     """Remove what a killed doctor left; `now` by the clock that dates those. Returns how many."""
     removed = 0
-    for name in os.listdir(parent):
+    for name in names(parent):
         if name == own or not _PROBE.fullmatch(name):
             continue
         with suppress(OSError):  # another doctor was faster, or it is not ours to remove
@@ -109,7 +110,7 @@ def _sweep(parent: int, now: float, own: str) -> int:
 
 def _empty(folder: int) -> None:
     with suppress(OSError):  # what can't be removed is the next doctor's
-        for name in os.listdir(folder):
+        for name in names(folder):
             os.unlink(name, dir_fd=folder)
 
 

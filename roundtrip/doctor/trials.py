@@ -14,6 +14,7 @@ from typing import Any
 
 from roundtrip.protocol.names import marker_of, part_of
 from roundtrip.protocol.progress import progress_name
+from roundtrip.shares.files import names
 from roundtrip.shares.outcomes import rename_without_replacing
 
 LONGEST = len(part_of(marker_of("n" * 200)))
@@ -118,7 +119,7 @@ def look_long(folder: int) -> bool:
     name = "n" * LONGEST
     with _refused(errno.ENAMETOOLONG) as said:
         create(folder, name)
-    return not said and name in os.listdir(folder)
+    return not said and name in names(folder)
 
 
 def look_names(folder: int) -> list[str]:
@@ -129,7 +130,7 @@ def look_names(folder: int) -> list[str]:
             create(folder, name)
         except OSError:
             refused.append(name)
-    listed = set(os.listdir(folder))
+    listed = set(names(folder))
     return [name for name in (*OWN_NAMES, *OTHER_NAMES) if name in refused or name not in listed]
 
 
@@ -137,11 +138,11 @@ def look_visible(folder: int) -> float | None:
     """Seconds until a listing has a new name and lacks a removed one; None: it never did."""
     began = time.monotonic()
     create(folder, "seen")
-    while "seen" not in os.listdir(folder):
+    while "seen" not in names(folder):
         if not _go_on(began):
             return None
     os.unlink("seen", dir_fd=folder)
-    while "seen" in os.listdir(folder):
+    while "seen" in names(folder):
         if not _go_on(began):
             return None
     return time.monotonic() - began

@@ -11,8 +11,10 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from roundtrip.protocol.names import created_of
 from roundtrip.roles import ticket as tickets
@@ -30,8 +32,9 @@ from roundtrip.roles.retention import (
 )
 from roundtrip.roles.tally import Tally
 from roundtrip.shares.parts import sweep_parts
-from roundtrip.shares.port import Folder, Listed
+from roundtrip.shares.port import Folder
 
+T = TypeVar("T")
 log = logging.getLogger("roundtrip.roles")
 
 PAUSE = 3600.0  # seconds between two cleanings
@@ -130,30 +133,31 @@ class Cleaner:
     async def _clean_shelf(self, shelf: Shelf, needed: Container[str]) -> None:
         while True:
             doomed = await asyncio.to_thread(self._doomed, shelf, needed)
+            are_all = len(doomed) < MOST
             files, size = await self._remove(shelf.folder, doomed)
             self.told(shelf.name, files, size)
-            if len(doomed) < MOST or not files:
+            if are_all or not files:
                 return
 
-    def _doomed(self, shelf: Shelf, needed: Container[str]) -> list[Group]:
+    def _doomed(self, shelf: Shelf, needed: Container[str]) -> deque[Group]:
         """In a thread: list a shelf, at a pace that leaves the event loop its turns."""
-        found = stock(self._paced(shelf.folder.scan()), shelf.arrange, needed)
-        return overdue(found, shelf.bounds, self._clock())
+        found = stock(shelf.folder.scan(), shelf.arrange, needed, self._paced)
+        return deque(self._paced(overdue(found, shelf.bounds, self._clock())))
 
-    def _paced(self, files: Iterable[Listed]) -> Iterator[Listed]:
-        for number, file in enumerate(files, 1):
+    def _paced(self, items: Iterable[T]) -> Iterator[T]:
+        for number, item in enumerate(items, 1):
             if number % _SLICE == 0:
                 time.sleep(_REST)
                 if self._stopping.is_set():
                     raise _Stopped
-            yield file
+            yield item
 
-    async def _remove(self, folder: Folder, groups: Sequence[Group]) -> tuple[int, int]:
+    async def _remove(self, folder: Folder, groups: deque[Group]) -> tuple[int, int]:
         """Remove what is still what was listed; returns how many files and bytes went."""
         count = size = 0
         turn = time.monotonic() + _TURN
-        for group in groups:
-            for file in group.files:
+        while groups:  # Let go of one by one, too: giving back all the memory takes its time.
+            for file in groups.popleft().files:
                 entry = await folder.stat(file.name)
                 # Another file may have come under this name since.
                 if entry and (entry.size, entry.changed) == (file.size, file.changed):

@@ -14,7 +14,7 @@ from roundtrip.protocol.markers import MAX_BYTES, Digest, Outcome, RequestMarker
 from roundtrip.protocol.names import marker_of, ulid_of
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.versions import PROTOCOL, NewerProtocol
-from roundtrip.shares.port import Entry, Folder, Kind, NotAFile, Payload
+from roundtrip.shares.port import SMALL, Entry, Folder, Kind, NotAFile, Payload
 
 NOTHING = Digest(0, hashlib.sha256(b"").hexdigest())
 NO_FILE = Entry(Kind.OTHER, 0, 0)
@@ -106,6 +106,23 @@ class RequestReader:
             digest = marker.digest or await payload.digest()
             on_error.pop_all()
         return Request(marker, digest, payload, refusal)
+
+    async def weight(self, exchange: str) -> int:
+        """How many bytes an answer to the request may well have: as many as the request.
+
+        One that will be refused for its size has none, so that its refusal waits for no room.
+
+        Raises:
+            Settling, FileNotFoundError: see `read`.
+        """
+        entry = await self._unenriched.stat(exchange)
+        size = 0 if entry is None else entry.size
+        if size <= SMALL:
+            return size
+        if self._limit is not None and size > self._limit:
+            return 0
+        said = (await self._marker(exchange)).marker.digest
+        return size if said is None or said.size == size else 0
 
     async def _marker(self, exchange: str) -> _Marker:
         try:

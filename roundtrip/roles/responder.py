@@ -12,32 +12,30 @@ its payload isn't what its marker says. Nothing but a vanished request goes with
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-from roundtrip.enrich import PayloadFault, Withdrawn
-from roundtrip.enrich.results import Progress
-from roundtrip.errors import PipelineError
-from roundtrip.protocol.markers import Outcome, RequestMarker, ResponseMarker, timestamp
-from roundtrip.protocol.names import CANARY, is_canary, marker_of, split
-from roundtrip.protocol.problem import Problem
+from roundtrip.enrich import Withdrawn
+from roundtrip.protocol.markers import ResponseMarker
+from roundtrip.protocol.names import is_canary, marker_of, split
 from roundtrip.protocol.states import Names, Role, State, Step, after, state_of
 from roundtrip.roles import findings
-from roundtrip.roles.canary import ECHO_MAX, is_echoed
+from roundtrip.roles.answering import Answers
 from roundtrip.roles.cleaning import Cleaner
-from roundtrip.roles.enrichment import Answer, Enrich, sums
-from roundtrip.roles.kept import Kept, KeptAnswers, Spool
+from roundtrip.roles.enrichment import Enrich
+from roundtrip.roles.kept import Kept, KeptAnswers
+from roundtrip.roles.line import Parked
 from roundtrip.roles.progress import ProgressFiles, Reporter
 from roundtrip.roles.quarantine import Reports, label_of
 from roundtrip.roles.request import NO_FILE, Request, RequestReader, Settling
 from roundtrip.roles.retries import Retries
+from roundtrip.roles.rooms import Rooms
 from roundtrip.roles.side import Side, is_strange, level_of, survey
-from roundtrip.roles.space import Parked, Rooms, is_full
+from roundtrip.roles.space import is_full
 from roundtrip.shares.port import SMALL, Folder, SharedFolder
 
 log = logging.getLogger("roundtrip.roles")
@@ -88,6 +86,9 @@ class Responder(Side):
         self._reports = Reports(reports)
         self._retries = None if retries is None else Retries(retries)
         self._enrich = enrich
+        self._answers = Answers(
+            enrich, unenriched, kept, self.tally, settings.responder, settings.settle
+        )
         self._progress = ProgressFiles(enriched)
         self._settings = settings
         self._wake = wake
@@ -265,7 +266,7 @@ class Responder(Side):
             return None
         self._in_hand.add(exchange)
         try:
-            size = await self._size(exchange)
+            size = await self._reader.weight(exchange)
             await self._rooms.away.ask(exchange, size, claims=True)
             own = size + _COPIES * min(size, SMALL)
             async with self._rooms.home.claim(exchange, own, finishing=True):
@@ -280,11 +281,6 @@ class Responder(Side):
             self._in_hand.discard(exchange)
             self._withdrawn.discard(exchange)
 
-    async def _size(self, exchange: str) -> int:
-        """The size of a request in bytes, which its answer may well have, too."""
-        entry = await self.unenriched.stat(exchange)
-        return 0 if entry is None else entry.size
-
     async def _answer(self, exchange: str, names: Names) -> float | None:
         request = await self._reader.read(exchange)
         with request.payload:
@@ -292,7 +288,7 @@ class Responder(Side):
             if kept is None or not kept.answers(request):
                 self.tally.bytes["in"] += request.payload.size
                 async with self._progress.reporter(exchange) as progress:
-                    kept = await self._make(exchange, request, progress)
+                    kept = await self._made(exchange, request, progress)
                     return await self._hand_over(exchange, names, request, kept)
         if kept.given >= self._settings.answers:
             await self._report_held(exchange, request, kept)
@@ -301,6 +297,18 @@ class Responder(Side):
         kept = kept.again(request.marker.attempt)
         await self._kept.keep(exchange, kept)  # Counted first: a crash must not make it endless.
         return await self._hand_over(exchange, names, request, kept)
+
+    async def _made(self, exchange: str, request: Request, progress: Reporter) -> Kept:
+        try:
+            return await self._answers.make(
+                exchange,
+                request,
+                cancelled=lambda: self._stopping or exchange in self._withdrawn,
+                report=progress.report,
+            )
+        except Withdrawn:
+            self.tally.withdrawn += not self._stopping
+            raise Settling(0.0) from None  # Nobody wants it any more: look what is left to do.
 
     async def _hand_over(
         self, exchange: str, names: Names, request: Request, kept: Kept
@@ -331,84 +339,6 @@ class Responder(Side):
             return True
         entry = await self.unenriched.stat(exchange)
         return request.payload.entry not in (entry, NO_FILE)
-
-    async def _make(self, exchange: str, request: Request, progress: Reporter) -> Kept:
-        """Make an answer; one that says why not is an answer too."""
-        began = time.monotonic()
-        outcome, problem = request.refusal or (None, None)
-        answer = Answer(outcome or Outcome.FAILED, {}, request.marker.pipeline or "")
-        if problem is None:
-            try:
-                return await self._enriched(exchange, request, progress, began)
-            except Withdrawn:
-                self.tally.withdrawn += not self._stopping
-                raise Settling(0.0) from None  # Nobody wants it any more: look what is left to do.
-            except PipelineError as error:
-                problem = _problem(error, exchange)
-            except OSError as error:
-                await self._drop_half(exchange, error)
-                raise  # Nothing is wrong with the request: try again.
-            except Settling:
-                raise
-            except Exception as error:
-                # A defect of ours or of a step's. Without an answer, A would wait for ever and
-                # every new try would pay again.
-                log.exception("defect", extra={"exchange": exchange})
-                # Not its text: that may hold a piece of a record or of the configuration.
-                detail = f"{type(error).__name__}; host B's log says where"
-                problem = Problem("internal", "Enrichment broke down", detail, exchange)
-        log.warning(
-            "refused",
-            extra={"exchange": exchange, "outcome": answer.outcome, "reason": problem.detail},
-        )
-        with Spool(self._kept.folder, exchange) as spool:
-            spool.write(problem.encode())
-            return self._kept_answer(exchange, request, answer, spool, began)
-
-    async def _enriched(
-        self, exchange: str, request: Request, progress: Reporter, began: float
-    ) -> Kept:
-        count = self.tally.meter()
-
-        def report(found: Progress) -> None:
-            count(sums(found.stats))
-            progress.report(found)
-
-        content = request.payload.source
-        source = io.BytesIO(content) if isinstance(content, bytes) else content
-        with Spool(self._kept.folder, exchange) as spool:
-            enrich = _echo if is_echoed(exchange, request.marker.pipeline) else self._enrich
-            answer = await enrich(
-                request.marker,
-                source,
-                cast("BinaryIO", spool),
-                lambda: self._stopping or exchange in self._withdrawn,
-                report,
-            )
-            count(answer.stats)
-            if source is content and await self.unenriched.stat(exchange) != request.payload.entry:
-                raise Settling(self._settings.settle)  # It changed between its two readings.
-            return self._kept_answer(exchange, request, answer, spool, began)
-
-    async def _drop_half(self, exchange: str, error: OSError) -> None:
-        """Half an answer takes room that others could use; it is made again from the ledger."""
-        if is_full(error):
-            await self._kept.folder.remove(exchange)
-
-    def _kept_answer(
-        self, exchange: str, request: Request, answer: Answer, spool: Spool, began: float
-    ) -> Kept:
-        marker = ResponseMarker(
-            exchange=exchange,
-            outcome=answer.outcome,
-            digest=spool.finish(),
-            request=request.asked,
-            attempt=request.marker.attempt,
-            stats=answer.stats | {"seconds": round(time.monotonic() - began, 3)},
-            responder={**dict(self._settings.responder), "pipeline": answer.pipeline},
-            created=timestamp(time.time()),
-        )
-        return Kept(marker, given=1, content=spool.content)
 
     def _count(self, exchange: str, marker: ResponseMarker) -> None:
         if not is_canary(exchange):
@@ -451,27 +381,6 @@ class Responder(Side):
         return None
 
 
-async def _echo(
-    request: RequestMarker,
-    source: BinaryIO,
-    sink: BinaryIO,
-    cancelled: Callable[[], bool],
-    report: Callable[[Progress], None],
-) -> Answer:
-    """What stands for enrichment where the requester only wants to know whether the way is open."""
-    content = source.read(ECHO_MAX + 1)
-    if len(content) > ECHO_MAX:
-        raise PipelineError(f"{CANARY}: takes {ECHO_MAX} bytes at most")
-    sink.write(content)
-    return Answer(Outcome.ENRICHED, {}, CANARY)
-
-
 def _not_asked_for(exchanges: set[str], found: Mapping[str, Names]) -> set[str]:
     """Those whose marker has gone: the event that said so may have been lost."""
     return {name for name in exchanges if not found.get(name, Names()).request_marker}
-
-
-def _problem(error: PipelineError, exchange: str) -> Problem:
-    if isinstance(error, PayloadFault):
-        return Problem("payload", error.title, error.detail, exchange, error.status)
-    return Problem("pipeline", "The request can't be enriched", str(error), exchange)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
-from heapq import nsmallest
-from typing import NamedTuple
+from heapq import heappop, heappush, heappushpop
+from typing import NamedTuple, Protocol, TypeVar
 
 from roundtrip.protocol.names import created_of, is_exchange, is_internal
 from roundtrip.roles.desk import PROBLEM_SUFFIX
@@ -22,6 +22,8 @@ MOST = 20_000
 """Groups that are considered at once, the oldest; it bounds the memory, however many there are."""
 _REPORT_SUFFIX = ".json"
 _NANO = 1e9
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Group(NamedTuple):
 
 
 class Stock(NamedTuple):
-    """What a folder holds: bytes in all, and the oldest of the groups that may go."""
+    """What a folder holds: bytes in all, and of the groups that may go the oldest, in order."""
 
     size: int
     oldest: list[Group]
@@ -57,6 +59,18 @@ class Stock(NamedTuple):
 
 Arrange = Callable[[Iterable[Listed]], Iterator[Group]]
 """Makes groups of the files that a folder keeps; other files in it are left out, and so left."""
+
+
+class Pace(Protocol):
+    """Hands items on, and lets others have their turn after every few."""
+
+    def __call__(self, items: Iterable[T], /) -> Iterator[T]:
+        """The items, one after the other."""
+
+
+def at_once(items: Iterable[T]) -> Iterator[T]:
+    """No pace at all."""
+    return iter(items)
 
 
 def originals(files: Iterable[Listed]) -> Iterator[Group]:
@@ -98,18 +112,24 @@ def records(files: Iterable[Listed]) -> Iterator[Group]:
             yield Group(file.changed / _NANO, (file,))
 
 
-def stock(files: Iterable[Listed], arrange: Arrange, needed: Container[str]) -> Stock:
+def stock(
+    files: Iterable[Listed], arrange: Arrange, needed: Container[str], pace: Pace = at_once
+) -> Stock:
     """Sum up a listing; `needed` are names (of reports: without `.json`) that must stay."""
     size = 0
-
-    def candidates() -> Iterator[Group]:
-        nonlocal size
-        for group in arrange(files):
-            size += group.size
-            if not any(_is_needed(file.name, needed) for file in group.files):
-                yield group
-
-    oldest = nsmallest(MOST, candidates())
+    heap: list[tuple[float, int, Group]] = []  # the youngest on top
+    for number, group in enumerate(pace(arrange(pace(files)))):
+        size += group.size
+        if any(_is_needed(file.name, needed) for file in group.files):
+            continue
+        item = (-group.since, -number, group)
+        if len(heap) < MOST:
+            heappush(heap, item)
+        else:
+            heappushpop(heap, item)
+    # One by one: a sort of them all would hold the interpreter, and so the event loop, for 50 ms.
+    oldest = [heappop(heap)[2] for _ in pace(range(len(heap)))]
+    oldest.reverse()
     return Stock(size, oldest)
 
 
@@ -117,15 +137,16 @@ def _is_needed(name: str, needed: Container[str]) -> bool:
     return name in needed or name.removesuffix(_REPORT_SUFFIX) in needed
 
 
-def overdue(found: Stock, bounds: Bounds, now: float) -> list[Group]:
+def overdue(found: Stock, bounds: Bounds, now: float) -> Iterator[Group]:
     """What goes, oldest first: what is too old, then what is too much."""
-    left, gone = found.size, []
-    for group in sorted(found.oldest):
+    left = found.size
+    for group in found.oldest:
         age = now - group.since
         too_old = bounds.keep is not None and age > bounds.keep
         too_much = bounds.size is not None and left > bounds.size
+        if not (too_old or too_much):
+            return
         # A time in the future, from before the clock was set right, makes no file fresh for ever.
-        if (too_old or too_much) and not 0 <= age < FRESH:
-            gone.append(group)
+        if not 0 <= age < FRESH:
+            yield group
             left -= group.size
-    return gone

@@ -41,11 +41,18 @@ class Retries:
                 continue  # Being written just now.
             name = await self._read(file)
             if name is None:
-                log.warning("not a wish", extra={"file": f"{self._folder.label}/{file}"})
-                await self._folder.remove(file)
+                await self._reject(file)
             else:
                 self._files[name] = file
         return list(self._files)
+
+    async def _reject(self, file: str) -> None:
+        fields = {"file": f"{self._folder.label}/{file}"}
+        try:
+            await self._folder.remove(file)
+        except OSError as error:  # A folder, say: the share's listings must go on.
+            fields["error"] = str(error)
+        log.warning("not a wish", extra=fields)
 
     async def _read(self, file: str) -> str | None:
         try:

@@ -99,3 +99,38 @@ def is_file_name(name: str) -> bool:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+class Tickets:
+    """The tickets of the exchanges that A wants; some are kept in mind."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._known: dict[str, Ticket] = {}
+
+    async def of(self, exchange: str) -> Ticket:
+        """The exchange's ticket; see `read`."""
+        return self._known.get(exchange) or await read(self._folder, exchange)
+
+    def keep(self, exchange: str, ticket: Ticket) -> None:
+        """Spare reading a ticket that is known."""
+        self._known[exchange] = ticket
+
+    async def replace(self, exchange: str, ticket: Ticket) -> None:
+        """Write another ticket, durably."""
+        await self._folder.replace(file_of(exchange), ticket.encode())
+        self.keep(exchange, ticket)
+
+    def forget(self, exchange: str) -> None:
+        """Nobody will ask for it soon."""
+        self._known.pop(exchange, None)
+
+    async def remove(self, exchange: str) -> None:
+        """The exchange is over."""
+        self.forget(exchange)
+        await self._folder.remove(file_of(exchange))
+
+    async def written(self) -> set[str]:
+        """The exchanges whose tickets are files; those of all others are implied."""
+        found = map(exchange_of, await self._folder.names())
+        return {exchange for exchange in found if exchange is not None}

@@ -26,6 +26,19 @@ def open_folder(path: str | os.PathLike[str], above: int | None = None) -> int:
     return os.open(path, _FOLDER | follow, dir_fd=above)
 
 
+def names(opened: int) -> list[str]:
+    """The names in an open folder as they are now.
+
+    Through a descriptor of its own each time: sshfs answers every listing of one descriptor but the
+    first with nothing, and then shows nothing to others either, for as long as it caches that.
+    """
+    anew = os.open(".", _FOLDER, dir_fd=opened)
+    try:
+        return os.listdir(anew)
+    finally:
+        os.close(anew)
+
+
 def leads_to(path: str | os.PathLike[str], opened: int) -> bool:
     """Whether `path` still leads to the folder that was opened."""
     try:

@@ -93,7 +93,7 @@ class Mounted:
         return files.leads_to(self._path, self._folders[0])
 
     def do_names(self, folder: int) -> bytes:
-        return b"\0".join(map(os.fsencode, os.listdir(self._folders[folder])))
+        return b"\0".join(map(os.fsencode, files.names(self._folders[folder])))
 
     def do_stat(self, folder: int, name: str) -> tuple[str, int, int] | None:
         found = files.look(self._folders[folder], name)

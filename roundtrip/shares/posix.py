@@ -98,7 +98,7 @@ class PosixFolder:
         )
 
     async def names(self) -> list[str]:
-        return await asyncio.to_thread(os.listdir, self._listable())
+        return await asyncio.to_thread(files.names, self._listable())
 
     def _listable(self) -> int:
         """The descriptor; where it is closed, Python would list the working directory instead."""

@@ -11,6 +11,7 @@ A kill between any two lines leaves the original in failed/ or in submit/, and i
 from __future__ import annotations
 
 import json
+import os
 from contextlib import ExitStack, closing
 from itertools import islice
 from typing import Any
@@ -20,7 +21,7 @@ from roundtrip.places import Places
 from roundtrip.protocol.names import Namer, is_internal, ulid_of
 from roundtrip.roles import ticket as tickets
 from roundtrip.roles.desk import NAME_MAX, PROBLEM_SUFFIX, free_names
-from roundtrip.roles.ticket import Ticket
+from roundtrip.roles.ticket import Ticket, is_file_name
 from roundtrip.shares.port import Listed, NotAFile
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.shelves.item import LIMIT, Item, exchange_in, label_for, text_in
@@ -136,7 +137,7 @@ def _original_of(
     if exchange is None or not _is_name(wanted):
         return None
     candidates = islice(free_names(str(wanted), exchange), 3)
-    alone = (each for each in candidates if len(_bytes(each + PROBLEM_SUFFIX)) > NAME_MAX)
+    alone = (each for each in candidates if len(os.fsencode(each + PROBLEM_SUFFIX)) > NAME_MAX)
     return next((each for each in alone if each in originals), None)
 
 
@@ -167,13 +168,5 @@ def _original_name(item: Item, file: str) -> str:
 
 def _is_name(value: object) -> bool:
     """Whether a document's word can name one file: never trust it to be part of a path."""
-    if not isinstance(value, str) or not value or value in (".", "..") or {"/", "\0"} & set(value):
-        return False
-    try:
-        return len(_bytes(value)) <= NAME_MAX
-    except UnicodeEncodeError:
-        return False
-
-
-def _bytes(name: str) -> bytes:
-    return name.encode(errors="surrogateescape")
+    usable = isinstance(value, str) and is_file_name(value)
+    return usable and len(os.fsencode(str(value))) <= NAME_MAX

@@ -36,6 +36,7 @@ class Ledger:
         self.runs = 0
         self.needless: Counter[str] = Counter()
         self._reasons: dict[tuple[str, bytes], str] = {}
+        self._doubtful: dict[str, str] = {}  # what may break off a run that is about to begin
 
     def begin(self, exchange: str, content: bytes) -> None:
         """A payload is enriched."""
@@ -44,13 +45,18 @@ class Ledger:
         reason = self._reasons.get((exchange, content))
         if reason is not None:
             self.needless[reason or f"{UNEXPLAINED}: {exchange}"] += 1
-        self._reasons[exchange, content] = ""
+        self._reasons[exchange, content] = self._doubtful.pop(exchange, "")
 
     def excuse(self, reason: str, exchange: str | None = None) -> None:
         """Something happened that may make B enrich an exchange again, or all of them."""
         for key in self._reasons:
             if exchange is None or key[0] == exchange:
                 self._reasons[key] = reason
+
+    def doubt(self, reason: str, exchange: str) -> None:
+        """The same, and it may break off a run that is just about to begin."""
+        self.excuse(reason, exchange)
+        self._doubtful[exchange] = reason
 
 
 class Enrichment:
@@ -82,7 +88,7 @@ class Enrichment:
         if HOPELESS in content:
             raise PipelineError("this can't be enriched")
         sink.write(answer_to(content, request.pipeline))
-        return Answer(Outcome.ENRICHED, {}, "upper")
+        return Answer(Outcome.ENRICHED, {}, request.pipeline or "default")
 
     def forget(self, exchange: str) -> None:
         self._ledger.open.discard(exchange)

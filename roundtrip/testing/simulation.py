@@ -34,8 +34,8 @@ from roundtrip.testing.wishes import (
 from roundtrip.testing.world import World
 
 STORM = 150.0
-CALM = 3600.0
-_QUIET = 350.0  # seconds after the end, in which nothing but listings may be done
+CALM = 900.0
+_QUIET = 50.0  # seconds beyond one full listing, in which nothing but that may be done
 _LOOK = 10.0  # seconds between two looks at how far it is
 
 
@@ -72,6 +72,7 @@ class Simulation:
         self._open: list[Wish] = []  # handed in, and not taken back
         self._findings: list[str] = []
         self._is_orderly = is_orderly(faults)
+        self._quiet = faults.poll + _QUIET
         # Nobody mends a shell script's names: what lands late, or is lost with the power, stays.
         has_shell = not (faults.late or faults.power) and dice.random() < 0.3
         self._shell = Shell("by-hand.csv", b"by hand\n") if has_shell else None
@@ -183,9 +184,9 @@ class Simulation:
 
     async def _rest(self) -> None:
         before = self._looks()
-        await asyncio.sleep(_QUIET)
+        await asyncio.sleep(self._quiet)
         if (looks := self._looks() - before) > 3 * len(self.wishes) + 3:
-            raise Violation(f"{looks} looks in {_QUIET:g} s though there was nothing to do")
+            raise Violation(f"{looks} looks in {self._quiet:g} s though there was nothing to do")
         if undone := self._undone():
             raise Violation(f"undone again after the end: {'; '.join(undone)}")
 

@@ -6,12 +6,15 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from roundtrip.roles.admission import Admission, Entrance, InFlight
+from roundtrip.roles.admission import Admission, InFlight
 from roundtrip.roles.desk import Desk
+from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.health import Health
 from roundtrip.roles.requester import Requester, RequesterSettings
 from roundtrip.roles.responder import Responder, ResponderSettings
-from roundtrip.roles.space import Disk, Room, Rooms
+from roundtrip.roles.room import Room
+from roundtrip.roles.rooms import Rooms
+from roundtrip.roles.space import Disk
 from roundtrip.shares.port import Folder, SharedFolder
 from roundtrip.testing.enrichment import Enrichment, Ledger
 from roundtrip.testing.host import AgentLife

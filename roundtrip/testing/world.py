@@ -84,7 +84,7 @@ class World:
     def _notice(self, role: str) -> Callable[[str, bool], None]:
         def notice(name: str, removed: bool) -> None:
             if role == "b" and removed and self.storage.has("unenriched", name):
-                self.ledger.excuse("an event was late", name.removesuffix(MARKER_SUFFIX))
+                self.ledger.doubt("an event was late", name.removesuffix(MARKER_SUFFIX))
             self.hosts[role].notice(name, removed=removed)
 
         return notice
@@ -152,9 +152,12 @@ class World:
     # What the folders tell: see folder.Watcher.
 
     def trace(self, life: Life, verb: str, place: str, fate: str) -> None:
+        name = place.rpartition("/")[2].removesuffix(MARKER_SUFFIX)
         if fate == "disk full":
-            name = place.rpartition("/")[2].removesuffix(MARKER_SUFFIX)
             self.ledger.excuse("a disk was full", name)
+        elif fate and place.startswith("b/kept/"):
+            # Its look may end as if there were no room.
+            self.ledger.excuse("a folder failed", name)
         who = "sh" if not isinstance(life, AgentLife) else "a"
         self.trace_log.add("b" if getattr(life, "host", None) is self.hosts["b"] else who,
                            verb, place, fate)  # fmt: skip

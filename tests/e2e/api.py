@@ -36,7 +36,8 @@ def item(key: str) -> dict[str, object]:
 class Api:
     """Serves in a thread of its own until the `with` block ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._host, self._port = host, port
         self.calls: Counter[str] = Counter()
         self.waiting = 0
         self.answered: Counter[str] = Counter()  # the same, once the answer was sent
@@ -50,7 +51,7 @@ class Api:
     def __enter__(self) -> Api:
         self._thread.start()
         started = asyncio.run_coroutine_threadsafe(self._start(), self._loop)
-        self.url = f"http://127.0.0.1:{started.result(10)}"
+        self.url = f"http://{self._host}:{started.result(10)}"
         return self
 
     def __exit__(
@@ -79,7 +80,9 @@ class Api:
 
     async def _start(self) -> int:
         self._open.set()
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024, limit=_PIECE)
+        server = await asyncio.start_server(
+            self._serve, self._host, self._port, backlog=1024, limit=_PIECE
+        )
         port: int = server.sockets[0].getsockname()[1]
         return port
 

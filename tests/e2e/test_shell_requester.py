@@ -93,7 +93,7 @@ def test_an_answer_that_the_requester_removes_is_given_again_a_few_times_then_he
         _take_notice(world, number)
     report = world.b.folder("quarantine/x.raw.json")
     wait_until(report.exists, "a report")
-    assert "held" in json.loads(report.read_bytes())["reason"]
+    assert json.loads(report.read_bytes())["kind"] == "held"
     world.b.kill()
     world.b.start()
     put(world, "y.raw", b"y")

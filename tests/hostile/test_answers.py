@@ -86,7 +86,6 @@ BAD: dict[str, Callable[[str], bytes]] = {
     "too large": lambda n: marker(n, created="x" * 70_000),
     "deep": lambda n: b"[" * 60_000,
     "another exchange's": lambda n: marker("other"),
-    "version 2": lambda n: marker(n, v=2),
     "another request's digest": lambda n: marker(n, request={**digest(b"other"), "attempt": 1}),
     "no request": lambda n: marker(n, request=None),
     "request as text": lambda n: marker(n, request="x"),

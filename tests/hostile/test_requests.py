@@ -104,7 +104,9 @@ async def test_an_unusable_marker_is_answered_with_a_reason(kind: str, hosts: Ho
         answer = await answer_of(hosts)
         assert answer["outcome"] == "failed"
         problem = json.loads((hosts.enriched / "bad").read_bytes())
-        assert problem["title"] == "The request's marker is unusable"
+        newer = kind in ("version 2", "duplicate version")
+        title = "request speaks a newer protocol" if newer else "request's marker is unusable"
+        assert problem["title"] == f"The {title}"
         assert len(problem["detail"]) < 400
         [refused] = hosts.log.of("refused", exchange="bad")
         assert refused["reason"] == problem["detail"]

@@ -6,15 +6,21 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
 from roundtrip.protocol.names import marker_of
-from roundtrip.roles.admission import Admission, Entrance, InFlight, Window
+from roundtrip.roles.admission import Admission, InFlight
+from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.health import Health, Severity
-from roundtrip.roles.space import Disk, Parked, Room, Waiting, fitting, in_words, need_of
+from roundtrip.roles.line import Parked, Waiting, fitting
+from roundtrip.roles.room import Room
+from roundtrip.roles.space import Disk, in_words, need_of
+from roundtrip.roles.window import Window
 from roundtrip.shares.memory import MemoryDisk
 from roundtrip.shares.port import Entry, Kind, Space
+from roundtrip.testing.loop import virtually
 from tests.roles.world import Clock, World
 
 KI = 1024
@@ -158,7 +164,7 @@ class Place:
         self.health = Health()
         self.clock = Clock()
         self.woken: list[str] = []
-        folder = self.disk.folder("far")
+        folder = self.folder = self.disk.folder("far")
         self.asked = 0
         space = folder.space
 
@@ -277,7 +283,7 @@ async def test_a_disk_that_can_not_be_asked_is_written_to_unless_it_is_in_troubl
     async def refused() -> Space:
         raise OSError(number, os.strerror(number))
 
-    place.room._folder.space = refused  # type: ignore[method-assign]
+    place.folder.space = refused  # type: ignore[method-assign]
     if fails:
         with pytest.raises(OSError, match="Input/output"):
             await place.write("a", 1)
@@ -301,6 +307,42 @@ async def test_after_a_refusal_one_tries_and_each_success_lets_two_more_try(numb
     assert await place.write("2", 1)
     await place.until_woken("3", "4", "5", "6")
     place.room.stop()
+
+
+def test_those_that_need_two_disks_go_on_once_both_take_files_again() -> None:
+    """Each disk calls who waits there; a wait for the other disk must not cost that turn."""
+    assert virtually(two_disks_that_refused) < 10
+
+
+async def two_disks_that_refused() -> float:
+    """Two files need both disks, which have refused once; the seconds until both are written."""
+    loop = asyncio.get_running_loop()
+    due, written, disk = set[str](), set[str](), MemoryDisk()
+    away, home = (
+        Room(Disk(label, ""), disk.folder(label), 0, Health(), due.add, loop.time)
+        for label in ("away", "home")
+    )
+
+    async def write(name: str) -> None:
+        await away.ask(name, 1, claims=True)
+        async with home.claim(name, 1):
+            pass
+        async with away.claim(name, 1):
+            written.add(name)
+
+    for room, name in ((home, "x"), (away, "y")):
+        with suppress(Parked):
+            async with room.claim(name, 1):
+                raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    while len(written) < 2 and loop.time() < 3600:
+        await asyncio.sleep(0.1)
+        for name in sorted(due):
+            due.discard(name)
+            with suppress(Parked):
+                await write(name)
+    away.stop()
+    home.stop()
+    return loop.time()
 
 
 async def test_an_error_that_is_not_about_room_is_the_callers() -> None:

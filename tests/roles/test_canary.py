@@ -184,7 +184,7 @@ async def test_an_answer_with_other_bytes_is_an_alarm_and_not_asked_for_again(
         sink.write(b"something else")
         return Answer(Outcome.ENRICHED, {}, CANARY)
 
-    monkeypatch.setattr("roundtrip.roles.responder._echo", other)
+    monkeypatch.setattr("roundtrip.roles.answering._echo", other)
     exchange = await aviary.due()
     await aviary.rest(exchange)
     assert aviary.canary.figures()["failed"] == 1
@@ -209,7 +209,7 @@ def knows_no_canary(aviary: Aviary, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_: object) -> object:
         raise PipelineError("there is no pipeline '~canary'")
 
-    monkeypatch.setattr("roundtrip.roles.responder._echo", refuse)
+    monkeypatch.setattr("roundtrip.roles.answering._echo", refuse)
 
 
 async def test_a_b_that_does_not_know_the_canary_is_a_notice_and_a_success(

@@ -12,8 +12,8 @@ import pytest
 from roundtrip.protocol.markers import Outcome, ResponseMarker
 from roundtrip.protocol.names import Namer, marker_of
 from roundtrip.protocol.problem import Problem
+from roundtrip.roles.enrichment import Answer
 from roundtrip.roles.requester import Requester
-from roundtrip.roles.responder import Answer
 from roundtrip.roles.ticket import Ticket
 from tests.roles.driver import snapshot, to_rest
 from tests.roles.world import ENRICHED, EXCHANGE, ORIGINAL, World
@@ -284,4 +284,4 @@ def test_an_adopted_original_taken_away_by_hand_leaves_nothing_in_memory() -> No
     assert asyncio.run(requester.look(EXCHANGE)) == 0.0
     assert asyncio.run(requester.look(EXCHANGE)) is None
     assert requester.pending == set() == requester._fresh
-    assert requester._tickets == {}
+    assert requester._tickets._known == {}

@@ -155,7 +155,7 @@ def test_what_stays_is_within_the_bounds_or_fresh_and_nothing_goes_without_need(
         for number, (age, size) in enumerate(ages)
     ]
     total = sum(group.size for group in groups)
-    doomed = overdue(Stock(total, groups), bounds, NOW)
+    doomed = list(overdue(Stock(total, sorted(groups)), bounds, NOW))
     stay = [group for group in groups if group not in doomed]
     assert len(doomed) + len(stay) == len(groups), "each goes once"
 
@@ -247,7 +247,7 @@ async def test_a_file_that_took_a_removed_ones_name_meanwhile_stays(
     decided = retention.overdue
 
     def replaced(found: Stock, bounds: Bounds, now: float) -> list[Group]:
-        doomed = decided(found, bounds, now)
+        doomed = list(decided(found, bounds, now))
         path.unlink()
         path.write_bytes(b"another original, just failed")
         return doomed

@@ -11,7 +11,7 @@ import pytest
 from roundtrip.testing import PROFILES, campaign
 from roundtrip.testing.enrichment import UNEXPLAINED
 
-SECONDS = float(os.environ.get("ROUNDTRIP_SEED_SECONDS", "1.0"))  # for each profile
+SECONDS = float(os.environ.get("ROUNDTRIP_SEED_SECONDS", "1.2"))  # for each profile
 SEEDS = 1000
 
 

@@ -45,7 +45,7 @@ def environment(temporary: Path) -> dict[str, str]:
 
 def test_a_sound_folder_fits_and_nothing_is_left_behind(share: Path, temporary: Path) -> None:
     ran = subprocess.run(
-        [*COMMAND, str(share), "--seconds", "2", "--seed", "5", "--json"],
+        [*COMMAND, str(share), "--seconds", "1.5", "--seed", "5", "--json"],
         env=environment(temporary),
         capture_output=True,
         text=True,
@@ -101,7 +101,7 @@ def test_whatever_ends_it_its_folder_goes(
 
 def wait_for(condition: object) -> None:
     assert callable(condition)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90  # A busy machine takes its time to start three processes.
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -186,7 +186,7 @@ def test_a_share_that_loses_written_data_does_not_fit(tmp_path: Path, share: Pat
 
     with ShakyMount(share, tmp_path / "mount", tmp_path / "scratch") as mount:
         mount.fault("write", lose=True, match="/rules/.*part$", skip=3, times=5)
-        report = supervise.torture(mount.point, 3.0, 1)
+        report = supervise.torture(mount.point, 1.5, 1)
     assert any("content" in text for text in report["broken"]), report
     assert report["sent"] == report["delivered"] + report["failed"] + report["waiting"]
 
@@ -198,7 +198,7 @@ def test_errors_of_a_share_are_counted_and_survived(tmp_path: Path, share: Path)
     with ShakyMount(share, tmp_path / "mount", tmp_path / "scratch") as mount:
         mount.fault("rename", error="EIO", match="riched/", after=True, skip=4, times=3)
         mount.fault("create", error="EDQUOT", match="unenriched/", skip=8, times=2)
-        report = supervise.torture(mount.point, 4.0, 1)
+        report = supervise.torture(mount.point, 2.0, 1)
     assert report["broken"] == [], report
     assert report["waiting"] == 0
     assert any("EDQUOT" in name for name in report["errors"]), report["errors"]
