@@ -97,7 +97,16 @@ class SshfsLab:
             return subprocess.Popen(inside, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _sshd(self, side: str) -> subprocess.Popen[bytes]:
-        return self._in(side, "/usr/sbin/sshd", "-D", "-e", "-f", self._folder / "sshd_config")
+        """Start a host's server; returns once it listens."""
+        log = self._folder / "log"
+        before = log.read_text().count("Server listening") if log.exists() else 0
+        daemon = self._in(side, "/usr/sbin/sshd", "-D", "-e", "-f", self._folder / "sshd_config")
+
+        def listens() -> bool:
+            return log.read_text().count("Server listening") > before
+
+        wait_until(lambda: listens() or daemon.poll() is not None, f"the server of host {side}")
+        return daemon
 
     def mount(self, side: str, remote: Path, point: Path) -> None:
         """Let a host mount a folder of the other one's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from roundtrip.shares import files
 from tests.e2e.api import Api
 from tests.e2e.world import World, wait_until
 from tests.mounts.conftest import TIMING
@@ -46,6 +48,20 @@ def world(lab: SshfsLab, tmp_path: Path, api: Api) -> Iterator[World]:
         world.start()
         yield world
     assert not world.defects()
+
+
+def test_an_open_folder_is_listed_again_and_again(lab: SshfsLab, tmp_path: Path) -> None:
+    there, point = tmp_path / "there", tmp_path / "point"
+    there.mkdir()
+    lab.mount("a", there, point)
+    opened = files.open_folder(point)
+    try:
+        assert files.names(opened) == []
+        (point / "new").touch()
+        assert files.names(opened) == ["new"]
+        assert files.names(opened) == ["new"]
+    finally:
+        os.close(opened)
 
 
 def test_a_pulled_cable_is_waited_out(world: World, lab: SshfsLab, record_property: Any) -> None:
