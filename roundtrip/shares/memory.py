@@ -122,16 +122,11 @@ class MemoryFolder:
             self._files[name] = content
             self._disk.touch(self.label, name)
 
-    async def write(
-        self, name: str, source: bytes | BinaryIO, *, durable: bool = False, reserve: int = 0
-    ) -> Digest:
-        return await self._store(name, source, reserve)
+    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
+        return await self._store(name, source)
 
-    async def _store(self, name: str, source: bytes | BinaryIO, reserve: int = 0) -> Digest:
+    async def _store(self, name: str, source: bytes | BinaryIO) -> Digest:
         content = source if isinstance(source, bytes) else source.read()
-        if reserve and self._disk.space.free - len(content) < reserve:
-            self._files.pop(name, None)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
         async with _Guarded(self._disk, f"create {self.label}/{name}"):
             self._files[name] = b""  # What a crash in the middle of writing leaves behind.
         async with _Guarded(self._disk, f"fill {self.label}/{name}"):

@@ -153,14 +153,8 @@ class Folder(SharedFolder, Protocol):
     async def replace(self, name: str, content: bytes) -> None:
         """Durably put `content` in place of `name`: for small private files, never on a share."""
 
-    async def write(
-        self, name: str, source: bytes | BinaryIO, *, durable: bool = False, reserve: int = 0
-    ) -> Digest:
-        """Write in place, replacing what is there: only for folders that nobody else reads.
-
-        It is stopped with ENOSPC before less than `reserve` bytes are left free, and `name` is
-        removed: for sources that somebody else made, of any size. 0 asks nothing.
-        """
+    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
+        """Write in place, replacing what is there: only for folders that nobody else reads."""
 
     async def move(self, name: str, to: Folder, new_name: str, *, durable: bool = False) -> None:
         """Rename into `to`. An existing `new_name` is never replaced: FileExistsError."""

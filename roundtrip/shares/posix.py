@@ -193,27 +193,16 @@ class PosixFolder:
             writing.replace(self._fd, part, name)
         os.fsync(self._fd)
 
-    async def write(
-        self, name: str, source: bytes | BinaryIO, *, durable: bool = False, reserve: int = 0
-    ) -> Digest:
+    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
         durable = durable or self._durable
         if not isinstance(source, bytes):
-            return await in_thread(
-                lambda check: self._write_file(name, source, durable, reserve, check)
-            )
+            return await in_thread(lambda check: self._write_file(name, source, durable, check))
         with writing.emptied(self._fd, name) as opened:
-            if reserve:
-                writing.sure_of_room(opened, len(source), reserve)
             return await self._fill(opened, source, durable)
 
-    def _write_file(
-        self, name: str, source: BinaryIO, durable: bool, reserve: int, check: Check
-    ) -> Digest:
+    def _write_file(self, name: str, source: BinaryIO, durable: bool, check: Check) -> Digest:
         with self._held() as folder, writing.emptied(folder, name) as opened:
-            pieces = writing.pieces_of(source)
-            if reserve:
-                pieces = writing.leaving(opened, pieces, writing.length_of(source) or 0, reserve)
-            found = writing.copy(opened, pieces, _checking(check))
+            found = writing.copy(opened, writing.pieces_of(source), _checking(check))
             if durable:
                 os.fsync(opened)
         return Digest(*found)

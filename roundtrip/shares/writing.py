@@ -6,19 +6,16 @@ As in files.py, every function blocks until the kernel has answered, and goes th
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
-from roundtrip.shares import files
 from roundtrip.shares.outcomes import remove as remove
 from roundtrip.shares.outcomes import rename as rename
 from roundtrip.shares.verdicts import Operation, during, of_own_disk
 
 CHUNK = 1024 * 1024
-_ROOM_EVERY = 64 * CHUNK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Between = Callable[[int, int], None]
@@ -195,30 +192,3 @@ def put_bytes(folder: int, part: str, name: str, content: bytes, *, durable: boo
         rename(folder, part, folder, name, made)
     if durable:
         os.fsync(folder)
-
-
-def sure_of_room(folder: int, needed: int, reserve: int) -> None:
-    """Refuse to write `needed` bytes more where that would leave less than `reserve` free.
-
-    Raises:
-        OSError: it would (ENOSPC).
-    """
-    free = files.space(folder).free
-    if free - needed < reserve:
-        words = f"{needed} bytes more would leave less than {reserve} of {free} bytes free"
-        raise during(Operation.WRITE, OSError(errno.ENOSPC, words))
-
-
-def leaving(folder: int, pieces: Iterable[bytes], length: int, reserve: int) -> Iterator[bytes]:
-    """The same pieces, `length` bytes in all if that is known, while `reserve` bytes stay free.
-
-    Raises:
-        OSError: they wouldn't (ENOSPC).
-    """
-    done, due = 0, 0
-    for piece in pieces:
-        if done >= due:  # Others write, too: look again now and then.
-            sure_of_room(folder, max(length - done, len(piece)), reserve)
-            due = done + _ROOM_EVERY
-        yield piece
-        done += len(piece)

@@ -271,9 +271,7 @@ class FaultyFolder:
         if entry is not None and content.startswith(await self.inner.read(name, len(content))):
             await self.inner.write(name, content)
 
-    async def write(
-        self, name: str, source: bytes | BinaryIO, *, durable: bool = False, reserve: int = 0
-    ) -> Digest:
+    async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
         content = source if isinstance(source, bytes) else source.read()
 
         async def partly() -> None:
@@ -282,7 +280,7 @@ class FaultyFolder:
         return await self._mutate(
             "write",
             name,
-            lambda fate: self.inner.write(name, content, durable=durable, reserve=reserve),
+            lambda fate: self.inner.write(name, content, durable=durable),
             partly=partly,
             durable=durable,
         )

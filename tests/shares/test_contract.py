@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -260,21 +259,6 @@ async def test_a_sub_folder_is_a_folder_of_its_own(adapter: Adapter) -> None:
 async def test_a_file_that_nobody_has_open_is_not_being_written(folder: Folder) -> None:
     await folder.put("n", b"text")
     assert await folder.is_being_written("n") is False
-
-
-@pytest.mark.parametrize("wrap", [as_bytes, io.BytesIO])
-async def test_write_stops_before_less_than_the_reserve_is_free(
-    adapter: Adapter, wrap: type[BinaryIO]
-) -> None:
-    if adapter.kind == "pyfakefs":
-        return  # it has no statvfs
-    free = (await adapter.folder.space()).free
-    with pytest.raises(OSError) as told:
-        await adapter.folder.write("n", wrap(content_of(100)), reserve=free)
-    assert told.value.errno == errno.ENOSPC
-    assert adapter.there() == set()
-    await adapter.folder.write("n", wrap(content_of(100)), reserve=free // 2)
-    assert await whole(adapter.folder, "n") == content_of(100)
 
 
 async def test_a_scan_finds_regular_files_with_their_size_and_nothing_else(

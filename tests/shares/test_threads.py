@@ -76,15 +76,3 @@ async def test_a_copy_that_was_cancelled_leaves_nothing_behind(tmp_path: Path) -
         while await folder.names() != ["huge"]:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
-
-
-async def test_a_sparse_file_larger_than_the_disk_is_refused_before_a_byte_is_written(
-    tmp_path: Path,
-) -> None:
-    with (tmp_path / "huge").open("wb") as file:
-        file.truncate(1 << 42)
-    folder = PosixFolder(tmp_path)
-    payload = await folder.open("huge")
-    with payload, pytest.raises(OSError, match="would leave less than"):
-        await folder.write("n", payload.source, reserve=1)
-    assert await folder.names() == ["huge"]
