@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -13,6 +14,7 @@ from tests.e2e.world import pipelines
 from tests.lab.names import ADDRESSES, API_URL, INSIDE, REPOSITORY, RUN
 from tests.lab.shell import LabError, run
 
+_PYTHON = "3.11"  # Debian 12's
 TRANSPORTS = ("nfs4", "sshfs", "smb", "nfs3")
 
 _SHARES: dict[str, dict[str, str]] = {
@@ -24,9 +26,17 @@ _SHARES: dict[str, dict[str, str]] = {
 _RECAP = re.compile(r"^(\S+)\s*: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 
 
+def _bundle() -> str:
+    """Make what the playbook installs, out here: in the lab's network there is no package index."""
+    words = ("--python", _PYTHON, "--machine", os.uname().machine)
+    path = run("nice", REPOSITORY / "scripts/wheelhouse", *words).split()[-1]
+    return str(REPOSITORY / path)
+
+
 def inventory(transport: str) -> Path:
     """Write the inventory of two bare guests; returns its path."""
     common = {
+        "roundtrip_bundle": _bundle(),
         "ansible_ssh_common_args": f"-F {RUN}/ssh_config",
         "ansible_user": "root",
         # Debian's user-mode-linux has nf_tables without the families for IP, so no rule can be
