@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from roundtrip import logs
 from roundtrip.agent.agent import Agent
+from roundtrip.agent.heap import keep_small
 from roundtrip.agent.notify import Notifier
 from roundtrip.assembly import build_agent
 from roundtrip.config import Settings
@@ -72,6 +73,7 @@ class Service:
             ShareError: a share or folder can't be used at the start.
             BusyError: another agent does this already.
         """
+        keep_small()
         while not self._stopped:
             try:
                 await self._serve(once=once)
