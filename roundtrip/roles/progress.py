@@ -66,7 +66,11 @@ class ProgressFiles:
             await self.folder.remove(name)
         except OSError as error:
             self._tell(error)
-        self._own.discard(name)
+        self.disown([name])
+
+    def disown(self, names: Iterable[str]) -> None:
+        """What is left of these is for a sweep."""
+        self._own.difference_update(names)
 
     def _tell(self, error: OSError) -> None:
         if not self._told:
@@ -88,11 +92,14 @@ class Reporter:
         self._latest: Progress | None = None
         self._written: Progress | None = None
         self._names: list[str] = []
+        self._is_over = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def report(self, progress: Progress) -> None:
         """Take note; called on the event loop, as often as one likes."""
+        if self._is_over:
+            return
         self._latest = progress
         if progress.waiting is None:
             self._files.waiting.discard(self._exchange)
@@ -115,6 +122,8 @@ class Reporter:
         for name in old:
             await self._files.remove(name)
         self._task = None
+        if self._is_over:
+            self._files.disown(self._names)
         self.report(self._latest)  # Something may have been reported meanwhile.
 
     def _note(self, progress: Progress) -> ProgressNote:
@@ -142,14 +151,21 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """The answer is published or the request withdrawn: the file goes."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        """The answer is published or the request withdrawn: the file goes.
+
+        If we are cancelled here, because the share hangs say, the next sweep removes it.
+        """
+        self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
         self._files.waiting.discard(self._exchange)
-        for name in self._names:
-            await self._files.remove(name)
+        try:
+            if self._task is not None:
+                await asyncio.wait([self._task])
+            for name in self._names:
+                await self._files.remove(name)
+        finally:
+            self._files.disown(self._names)
 
 
 async def read_note(folder: SharedFolder, name: str) -> ProgressNote | None:

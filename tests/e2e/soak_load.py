@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 
 from roundtrip.client import AsyncClient
+from roundtrip.errors import ShareError
 from roundtrip.protocol.markers import Outcome
 from tests.e2e.payloads import FORMATS, Sample, sample
 from tests.e2e.soak_books import Books
@@ -19,6 +20,7 @@ from tests.e2e.world import REPOSITORY, World
 _MI = 1024 * 1024
 _LOOK = 0.05
 _BROKEN = b"{not JSON"
+_NO_ROOM = ": no room for "
 
 OWN = "own-"
 """Results whose names begin so are fetched by whoever asked for them."""
@@ -150,8 +152,8 @@ class Load:
         path = self._staged(asked)
         try:
             return await self._client.submit(path)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except ShareError as error:
+            if _NO_ROOM not in str(error):
                 raise
             self._books.not_sent(asked.name)
             return None
@@ -200,7 +202,7 @@ class Load:
         )  # fmt: skip
         told, words = await process.communicate()
         path.unlink()
-        if process.returncode and b"No space left" in words:
+        if process.returncode and _NO_ROOM.encode() in words:
             self._books.not_sent(asked.name)
             return
         assert process.returncode == 0, f"send: {process.returncode}: {words.decode()[-300:]}"

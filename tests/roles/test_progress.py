@@ -105,6 +105,39 @@ async def test_what_is_reported_while_a_file_is_written_is_shown_next(
         await share.until(lambda: share.shown() == [0.2])
 
 
+@pytest.mark.parametrize("operation", ["remove", "put"])
+async def test_a_file_that_is_left_by_a_cancelled_exchange_goes_with_the_next_sweep(
+    operation: str, share: Share, quick: None
+) -> None:
+    """The share hangs while it is removed, or while another one is written."""
+    hangs, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang(moment: str, what: str) -> None:
+        if moment == "before" and (what.startswith("remove") == (operation == "remove")):
+            hangs.set()
+            await goes_on.wait()
+
+    async def exchange() -> None:
+        async with share.progress.reporter(NAME) as reporter:
+            reporter.report(at(0.1))
+            await share.until(lambda: share.shown() == [0.1])
+            share.disk.guard = hang
+            if operation == "put":
+                reporter.report(at(0.2))
+                await hangs.wait()
+
+    task = asyncio.create_task(exchange())
+    await hangs.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    goes_on.set()
+    while len(asyncio.all_tasks()) > 1:  # what was being written is written
+        await asyncio.sleep(0)
+    await share.progress.sweep(await share.folder.names())
+    assert share.files == {}
+
+
 async def test_there_is_a_pause_between_two_files(share: Share) -> None:
     now = 1000.0
     share.progress.clock = lambda: now
