@@ -20,7 +20,7 @@ from tests.e2e.world import REPOSITORY, World
 _MI = 1024 * 1024
 _LOOK = 0.05
 _BROKEN = b"{not JSON"
-_NO_ROOM = ": no room for "
+_NO_ROOM = "; make room there"
 
 OWN = "own-"
 """Results whose names begin so are fetched by whoever asked for them."""
