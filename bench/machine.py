@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def facts(command: str) -> dict[str, str]:
         "cpu": f"{_first('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
         "memory": _first("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
-        "python": platform.python_version() + " " + sys.executable,
+        "python": platform.python_version(),
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()) + " before the start",
         "roundtrip": _revision(),
     }
