@@ -185,7 +185,7 @@ def test_a_share_that_loses_written_data_does_not_fit(tmp_path: Path, share: Pat
     from tests.mounts.shaky import ShakyMount
 
     with ShakyMount(share, tmp_path / "mount", tmp_path / "scratch") as mount:
-        mount.fault("write", lose=True, match="/rules/.*part$", skip=3, times=5)
+        mount.fault("write", lose=True, match="/rules/.*part$", times=1000)
         report = supervise.torture(mount.point, 1.5, 1)
     assert any("content" in text for text in report["broken"]), report
     assert report["sent"] == report["delivered"] + report["failed"] + report["waiting"]
