@@ -25,7 +25,7 @@ from roundtrip.protocol.markers import Outcome
 from roundtrip.protocol.names import is_canary, split, ulid_of
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, State, Step, after, state_of
-from roundtrip.protocol.versions import PROTOCOL, NewerProtocol
+from roundtrip.protocol.versions import NewerProtocol
 from roundtrip.roles import evidence
 from roundtrip.roles.admission import Admission
 from roundtrip.roles.canary import Canary
@@ -33,6 +33,7 @@ from roundtrip.roles.cleaning import Cleaner, drop_leftovers
 from roundtrip.roles.collecting import Collection, Unusable
 from roundtrip.roles.delivery import Delivery
 from roundtrip.roles.desk import Desk
+from roundtrip.roles.doubts import Doubts
 from roundtrip.roles.expiry import Deadlines
 from roundtrip.roles.health import Health
 from roundtrip.roles.line import Parked
@@ -89,8 +90,8 @@ class Requester(Side):
         self._fresh: set[str] = set()
         self._closing: set[str] = set()
         self._unfinished: set[str] = set()
-        self._doubted: dict[str, float] = {}
-        self._health = health or Health()
+        version = dict(settings.sender).get("version", "this version")
+        self._doubts = Doubts(health or Health(), settings.settle, clock, version)
         self._admission = admission or Admission.unlimited(unenriched, desk.pending)
         self.canary = canary
         self._tickets = Tickets(desk.tickets)
@@ -101,7 +102,6 @@ class Requester(Side):
         self._delivery = Delivery(desk, enriched, self._tickets, self.tally, canary)
         self._deadlines = Deadlines(settings.deadline, now)
         self._timed: set[str] = set()  # have a deadline, and nothing yet that wakes us then
-        self._held: set[str] = set()  # have an answer that only a newer version of us can read
 
     async def start(self) -> None:
         """Read from the own folders what an earlier life left to do."""
@@ -244,7 +244,7 @@ class Requester(Side):
                 break
             done = await self._do(step, exchange, names)
             if done is Step.WAIT:
-                return left if exchange in self._held else self._settings.settle
+                return left if self._doubts.is_held(exchange) else self._settings.settle
             names = after(self.role, done, names)
             self._show_canary(exchange, names)
         if exchange in self._closing:
@@ -269,7 +269,7 @@ class Requester(Side):
         left = self._deadlines.left(exchange)
         if left is None or left > 0:
             return left
-        if state_of(names) is not State.ANSWERED or exchange in self._held:
+        if state_of(names) is not State.ANSWERED or self._doubts.is_held(exchange):
             await self._expire(exchange)
         return 0.0
 
@@ -320,17 +320,7 @@ class Requester(Side):
         return Step.COLLECT
 
     def _hold(self, exchange: str, error: NewerProtocol) -> Step:
-        """An answer that this version can't read will still be there for the next one.
-
-        Asking again would bring the same, so no attempt is spent on it.
-        """
-        self._held.add(exchange)
-        version = dict(self._settings.sender).get("version", "this version")
-        reason = (
-            f"host B answers in protocol {error.spoken}; this side ({version}) speaks {PROTOCOL}: "
-            "upgrade host A; the answers wait in Enriched, nothing is lost"
-        )
-        self._health.report("answers", reason)
+        self._doubts.hold(exchange, error)
         names = Names(True, True, True, True)
         self._show_canary(exchange, names, f"it speaks protocol {error.spoken}")
         return Step.WAIT
@@ -340,26 +330,17 @@ class Requester(Side):
         self._deadlines.forget(exchange)
         self._publications.forget(exchange)
         self._collection.forget(exchange)
-        self._release(exchange)
-
-    def _release(self, exchange: str) -> None:
-        if exchange in self._held:
-            self._held.discard(exchange)
-            if not self._held:
-                self._health.clear("answers")
+        self._doubts.forget(exchange)
 
     async def _doubt(self, exchange: str, reason: str) -> Step:
         """An answer that can't be used may still be arriving: look once more before judging."""
-        self._release(exchange)
-        since = self._doubted.setdefault(exchange, self._clock())
+        is_judged = self._doubts.last(exchange)
         self._show_canary(exchange, Names(True, True, True, True), reason)
-        if self._clock() - since < self._settings.settle:
-            return Step.WAIT
-        return await self._send_again(exchange, reason)
+        return await self._send_again(exchange, reason) if is_judged else Step.WAIT
 
     async def _send_again(self, exchange: str, reason: str) -> Step:
         """Give this attempt up; the request goes, and once B has swept it is published again."""
-        self._doubted.pop(exchange, None)
+        self._doubts.judged(exchange)
         self._publications.forget(exchange)
         ticket = await self._tickets.of(exchange)
         self.tally.refused += 1
@@ -409,7 +390,6 @@ class Requester(Side):
         await self._desk.pending.move(exchange, self._desk.closing, exchange)
         self.pending.discard(exchange)
         self._closing.add(exchange)
-        self._doubted.pop(exchange, None)
         self._forget(exchange)
         self._unfinished.add(exchange)
         await self._delivery.deliver(exchange, copy, outcome)

@@ -38,14 +38,7 @@ class Answers:
         try:
             return json_text.received(body, floats=self._floats)
         except json_text.UNREADABLE:
-            pass
-        body = body.removeprefix(json_text.BOM)
-        if not body.strip():
-            return None
-        try:
-            return json_text.received(body, floats=self._floats)
-        except json_text.UNREADABLE:
-            raise self.unusable("answered with no valid JSON") from None
+            return self._uncommon(body)
 
     def selected(self, value: object) -> object:
         """The selected members of an answer, or all of it; RecordFault when they don't fit it."""
@@ -59,6 +52,14 @@ class Answers:
             return search(value)
         except MISFIT:
             raise RecordFault("Unusable answer", f"{self._where}: {what} doesn't fit it") from None
+
+    def _uncommon(self, body: bytes) -> object:
+        """What is JSON but for a byte order mark, or nothing at all; RecordFault if neither."""
+        body = body.removeprefix(json_text.BOM)
+        try:
+            return json_text.received(body, floats=self._floats) if body.strip() else None
+        except json_text.UNREADABLE:
+            raise self.unusable("answered with no valid JSON") from None
 
     def unusable(self, text: str) -> RecordFault:
         """The fault that says so."""

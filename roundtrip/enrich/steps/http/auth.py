@@ -9,7 +9,7 @@ from hashlib import blake2b
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from roundtrip.enrich.settings import Auth, HttpSettings
-from roundtrip.enrich.template import Template
+from roundtrip.template import Template
 
 _SECRET = re.compile(
     r"auth|key|token|secret|cookie|passw|pwd|session|signature|credential|subscription|app_?id",

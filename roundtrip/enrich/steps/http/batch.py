@@ -19,7 +19,7 @@ from roundtrip.enrich.steps.http.compiled import Compiled
 from roundtrip.enrich.steps.http.rendering import encoded
 from roundtrip.enrich.steps.http.wire import Answer, plus
 from roundtrip.enrich.steps.matching import Matching
-from roundtrip.enrich.template import Field, Fields, Template, percent, structure
+from roundtrip.template import Field, Fields, Template, percent, structure
 
 DIVIDED = frozenset({400, 413, 414, 422})  # may be one item's fault, or that of their number
 

@@ -20,7 +20,7 @@ from roundtrip.enrich.steps.http.target import Origin
 from roundtrip.enrich.steps.http.tokens import shared_tokens
 from roundtrip.enrich.steps.http.wire import Answer, Wire
 from roundtrip.enrich.steps.sent import Sent
-from roundtrip.enrich.template import Field, Fields, Url
+from roundtrip.template import Field, Fields, Url
 
 
 class Compiled:
@@ -50,26 +50,10 @@ class Compiled:
         self.fixed_target = fixed or None
         self.sent = Sent(settings)
         self.body = Body(http, None if settings.send is None or settings.batch else self.sent)
-        self.headers = HeaderTemplates(http.headers, auth_headers(http.auth, self.url.userinfo))
-        media_type = self.body.media_type
-        if settings.batch and not self.body.given and sends_content(http):
-            media_type = "application/json"
-        if media_type:
-            self.headers.default("content-type", media_type)
-        self.headers.default("user-agent", "roundtrip")
+        self.headers = self._headers()
         self.repeat_header = self._repeat_header()
         credential = digest(http, self.url.userinfo)
-        tokens = None
-        if http.auth is not None and http.auth.kind == "oauth2":
-            tokens = shared_tokens(http.auth, credential, transport)
-        self.wire = Wire(
-            settings.name,
-            self.url.host,
-            transport,
-            timeout=settings.timeout,
-            max_response=http.max_response,
-            tokens=tokens,
-        )
+        self.wire = self._wire(credential, transport)
         self.answers = Answers(self.wire.where, settings.select, tuple(_expressions(settings)))
         self.gate: Gate = governor.gate(pipeline, settings, self.url.host, credential)
         self.sleep = governor.sleep
@@ -174,6 +158,32 @@ class Compiled:
     def fault(self, title: str, text: str) -> RecordFault:
         """The fault that says so."""
         return RecordFault(title, f"{self.wire.where}: {text}")
+
+    def _headers(self) -> HeaderTemplates:
+        headers = HeaderTemplates(
+            self.http.headers, auth_headers(self.http.auth, self.url.userinfo)
+        )
+        media_type = self.body.media_type
+        if self.settings.batch and not self.body.given and sends_content(self.http):
+            media_type = "application/json"
+        if media_type:
+            headers.default("content-type", media_type)
+        headers.default("user-agent", "roundtrip")
+        return headers
+
+    def _wire(self, credential: bytes, transport: httpx.AsyncBaseTransport) -> Wire:
+        auth = self.http.auth
+        tokens = None
+        if auth is not None and auth.kind == "oauth2":
+            tokens = shared_tokens(auth, credential, transport)
+        return Wire(
+            self.name,
+            self.url.host,
+            transport,
+            timeout=self.settings.timeout,
+            max_response=self.http.max_response,
+            tokens=tokens,
+        )
 
     def _repeat_header(self) -> str | None:
         wanted = self.http.idempotency_key

@@ -28,7 +28,7 @@ from roundtrip.enrich.steps.http.calls import HttpCall
 from roundtrip.enrich.steps.http.compiled import Compiled
 from roundtrip.enrich.steps.http.places import Place, members
 from roundtrip.enrich.steps.http.wire import Answer
-from roundtrip.enrich.template import Fields
+from roundtrip.template import Fields
 
 ACCEPTED = 202
 SEE_OTHER = 303

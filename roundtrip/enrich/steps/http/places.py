@@ -7,7 +7,7 @@ import httpx
 from roundtrip.enrich.faults import RecordFault
 from roundtrip.enrich.steps.http.compiled import Compiled
 from roundtrip.enrich.steps.http.target import Origin
-from roundtrip.enrich.template import Fields, Template, Url
+from roundtrip.template import Fields, Template, Url
 
 
 class Place:

@@ -13,7 +13,7 @@ from roundtrip.enrich.check import sends_content
 from roundtrip.enrich.faults import RecordFault
 from roundtrip.enrich.settings import HttpSettings
 from roundtrip.enrich.steps.sent import Sent
-from roundtrip.enrich.template import Field, Fields, Template, header_text, structure
+from roundtrip.template import Field, Fields, Template, header_text, structure
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -19,7 +19,7 @@ from roundtrip.enrich.steps.http.compiled import Compiled
 from roundtrip.enrich.steps.http.jobs import JobCall, Jobs
 from roundtrip.enrich.steps.http.pages import PagedCall, Pager
 from roundtrip.enrich.steps.http.payload import PayloadCall
-from roundtrip.enrich.template import Fields
+from roundtrip.template import Fields
 
 
 class Http(Compiled):

@@ -16,7 +16,7 @@ from roundtrip.enrich.outcomes import Verdict, classify, retry_after
 from roundtrip.enrich.settings import Auth
 from roundtrip.enrich.steps.http.auth import basic
 from roundtrip.enrich.steps.http.reading import close, drain, whole
-from roundtrip.enrich.template import Url
+from roundtrip.template import Url
 
 MAX_ANSWER = 1024 * 1024  # bytes
 EARLY = 30.0  # seconds before its end a token is replaced, or a tenth of its life if that is less
