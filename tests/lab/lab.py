@@ -18,6 +18,7 @@ from tests.lab.names import ADDRESSES, DISKS, NAMESPACE, REPOSITORY, RUN
 from tests.lab.shell import LabError
 
 PAIR = ("a", "b")
+_STUCK = 120.0  # seconds; 25 are usual
 _LOCK = Path(f"/run/lock/{NAMESPACE}")
 _CHOSEN = RUN / "image"
 _SERVICES = RUN / "services.pid"
@@ -51,8 +52,19 @@ def up(names: tuple[str, ...] = PAIR) -> dict[str, Machine]:
         if machine.pid is None:
             machine.boot()
     for machine in machines.values():
-        machine.wait_ready()
+        _wait_for(machine)
     return machines
+
+
+def _wait_for(machine: Machine) -> None:
+    """Now and then user-mode-linux stops for good while it boots: then its plug is pulled, once."""
+    try:
+        machine.wait_ready(_STUCK)
+    except LabError as error:
+        print(f"{error}; trying again", file=sys.stderr)
+        machine.crash()
+        machine.boot()
+        machine.wait_ready()
 
 
 def _image() -> Image:
