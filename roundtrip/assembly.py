@@ -17,6 +17,7 @@ from roundtrip.agent.shares import RemoteSettings, SharePair
 from roundtrip.agent.wishes import WishWatch
 from roundtrip.config import Settings
 from roundtrip.config.settings import KeptFolder
+from roundtrip.deliveries import outbound
 from roundtrip.places import Places
 from roundtrip.protocol.markers import Outcome, RequestMarker
 from roundtrip.protocol.names import INTERNAL_FOLDER, Namer
@@ -28,14 +29,17 @@ from roundtrip.roles.enrichment import Answer, sums
 from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.health import Health, read_health
 from roundtrip.roles.intake import Intake, OutboxSettings
+from roundtrip.roles.outgoing import Outgoing
 from roundtrip.roles.peer import PeerWatch
-from roundtrip.roles.requester import Requester, RequesterSettings
-from roundtrip.roles.responder import Responder, ResponderSettings
+from roundtrip.roles.requester import Requester
+from roundtrip.roles.responder import Responder
 from roundtrip.roles.retention import Bounds
 from roundtrip.roles.room import Room
 from roundtrip.roles.rooms import Rooms
+from roundtrip.roles.settings import RequesterSettings, ResponderSettings
 from roundtrip.roles.space import Disk
 from roundtrip.roles.ticket import Ticket
+from roundtrip.roles.wishes import Wishes
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.port import Folder
 from roundtrip.shares.posix import PosixFolder
@@ -105,6 +109,10 @@ class Opened:
         self._folders.append(found)
         return found
 
+    def own(self, path: Path) -> PosixFolder:
+        """Open a folder that is synced only where that is asked for."""
+        return self.folder(path, durable=False)
+
     def add(self, *folders: Folder | None) -> None:
         """Close these, too."""
         self._folders += [folder for folder in folders if isinstance(folder, PosixFolder)]
@@ -151,8 +159,11 @@ def _employ_requester(
     agent: Agent, settings: Settings, places: Places, shares: SharePair, opened: Opened
 ) -> None:
     desk = places.desk(durable=opened.durable)
+    beyond = outbound(settings, places, opened.own, agent.health)
     opened.add(*(getattr(desk, field.name) for field in fields(desk)))
     admission = _admission(agent, settings, shares, desk.pending)
+    places.cancels.mkdir(mode=0o700, exist_ok=True)
+    cancels = Wishes(opened.folder(places.cancels))
     requester = Requester(
         shares.remote,
         shares.local,
@@ -169,9 +180,11 @@ def _employ_requester(
         cleaner=Cleaner(
             requester_shelves(desk, _bounds(settings.archive), _bounds(settings.failed)),
             stamp := _stamp(places, opened),
-            parts=[stamp[0]],
+            parts=[stamp[0], *beyond.folders],
         ),
         admission=admission,
+        outgoing=Outgoing(beyond.lanes),
+        cancels=cancels,
     )
     how = settings.outbox
     intake = Intake(desk, OutboxSettings(how.complete, how.settle, how.ignore), Namer())
@@ -189,7 +202,29 @@ def _employ_requester(
         admission.entrance,
     )
     agent.on_end(outbox.close)
-    agent.employ(requester, outbox)
+
+    async def heed_cancels() -> None:
+        for name in await cancels.names():
+            agent.wake(name)
+
+    watches = [WishWatch(places.cancels, heed_cancels)]
+    deliveries = beyond.deliveries if beyond.lanes else None
+    if deliveries is not None:
+        watches.append(WishWatch(places.deliveries, deliveries.heed_wishes))
+
+    async def begin() -> None:
+        if deliveries is not None:
+            await deliveries.start()
+        for watch in watches:
+            watch.start()
+
+    async def close() -> None:
+        for watch in watches:
+            watch.close()
+        if deliveries is not None:
+            await deliveries.stop()
+
+    agent.employ(requester, outbox, begin, close, deliveries)
 
 
 def _admission(agent: Agent, settings: Settings, shares: SharePair, pending: Folder) -> Admission:

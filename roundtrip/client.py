@@ -10,35 +10,28 @@ down; waiting is told by the kernel, not by polling.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from roundtrip.config import Settings, load
-from roundtrip.errors import InputError, RoundtripError, StillWaiting
+from roundtrip.errors import InputError, RoundtripError
 from roundtrip.handing_in import fitted, told_if_full
 from roundtrip.places import Places
 from roundtrip.protocol.documents import printable
-from roundtrip.protocol.markers import MAX_BYTES, Outcome
+from roundtrip.protocol.markers import Outcome
 from roundtrip.protocol.names import Namer, check_exchange
-from roundtrip.protocol.problem import MAX_BYTES as LARGEST_PROBLEM
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.progress import ProgressNote
 from roundtrip.roles import ticket as tickets
 from roundtrip.roles.expiry import deadline_in
-from roundtrip.roles.ticket import Ticket
+from roundtrip.roles.ticket import Restarts, Ticket
+from roundtrip.roles.wishes import wish
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.stages import Stages
-from roundtrip.teller import ProgressTeller
-from roundtrip.watch import Event, Kind, Watch, WatchSettings
-
-_LOOK_ANYWAY = 5.0
-"""Seconds after which a waiting caller looks even without an event: events are hints."""
+from roundtrip.waiting import LOOK_ANYWAY, Result, Waiting
 
 
 class EnrichmentFailed(RoundtripError):
@@ -49,24 +42,6 @@ class EnrichmentFailed(RoundtripError):
         super().__init__(printable(f"{result.exchange}: {problem.title}: {problem.detail}"))
         self.result = result
         self.problem = problem
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """An answer: `path` is the enriched file in the inbox, or the problem document in failed/."""
-
-    exchange: str
-    outcome: Outcome
-    path: Path
-
-    def read(self) -> bytes:
-        """The answer's content."""
-        return self.path.read_bytes()
-
-    def problem(self) -> Problem:
-        """What a `failed` answer says."""
-        with self.path.open("rb") as file:
-            return Problem.decode(file.read(LARGEST_PROBLEM + 1), self.exchange)
 
 
 class AsyncClient:
@@ -119,12 +94,24 @@ class AsyncClient:
         return result
 
     async def submit(
-        self, path: str | Path, *, pipeline: str | None = None, deadline: float | None = None
+        self,
+        path: str | Path,
+        *,
+        pipeline: str | None = None,
+        deadline: float | None = None,
+        again: Restarts | None = None,
+        mail: str | None = None,
     ) -> str:
         """Hand a copy of a file to the agent; returns the exchange's name at once.
 
+        Args:
+            path: a regular file.
+            pipeline, deadline: see `enrich`.
+            again: how often a job that failed is started again.
+            mail: the address that its end is mailed to, by the configuration's `mail` server.
+
         Raises:
-            InputError: the file can't be read, or the deadline is none.
+            InputError: the file can't be read, the deadline is none, or nobody can be mailed to.
             ShareError: there is no room for the copy beside `limits.reserve`.
         """
         source = Path(path)
@@ -134,7 +121,7 @@ class AsyncClient:
                 raise InputError(f"{source}: {what}")
             with source.open("rb") as file:
                 return await self.submit_stream(
-                    file, source.name, pipeline=pipeline, deadline=deadline
+                    file, source.name, pipeline=pipeline, deadline=deadline, again=again, mail=mail
                 )
         except PermissionError as error:
             if error.filename == str(source):
@@ -148,17 +135,20 @@ class AsyncClient:
         *,
         pipeline: str | None = None,
         deadline: float | None = None,
+        again: Restarts | None = None,
+        mail: str | None = None,
     ) -> str:
         """Hand a stream's content to the agent under an original name.
 
         Raises:
-            InputError: the name can't be a file's: it has a slash, say; or the deadline is none.
+            InputError: the name can't be a file's: it has a slash, say; or as `submit`.
             ShareError: there is no room for it beside `limits.reserve`.
         """
         if not tickets.is_file_name(name):
             raise InputError(f"{name[:80]!r} can't be a file's name, so no result can have it")
         if deadline is not None and not deadline > 0:
             raise InputError(f"deadline: {deadline!r} is none; it is a number of seconds above 0")
+        self._check_mail(mail)
         until = None if deadline is None else deadline_in(deadline)
         exchange = self._namer(name)
         ticket = tickets.file_of(exchange)
@@ -168,7 +158,7 @@ class AsyncClient:
             told_if_full(submit),
         ):
             source = await fitted(source, submit, self._settings.limits.reserve)
-            wanted = Ticket(name, pipeline, until, reply=True)
+            wanted = Ticket(name, pipeline, until, reply=True, mail=mail, again=again)
             await folder.put(ticket, wanted.encode(), durable=True)
             try:
                 await submit.put(exchange, source, durable=True)
@@ -176,6 +166,14 @@ class AsyncClient:
                 await folder.remove(ticket)
                 raise
         return exchange
+
+    def _check_mail(self, address: str | None) -> None:
+        if address is None:
+            return
+        if not tickets.is_address(address):
+            raise InputError(f"{address[:80]!r} is no mail address")
+        if self._settings.mail is None:
+            raise InputError("nobody can be mailed to: the configuration has no `mail` section")
 
     async def wait(
         self,
@@ -193,73 +191,68 @@ class AsyncClient:
         Raises:
             StillWaiting: `timeout` seconds have passed.
         """
-        check_exchange(exchange)
-        woken = asyncio.Event()
-        progress = on_progress and ProgressTeller(exchange, self.places.enriched, on_progress)
+        async with self.waiting() as waiting:
+            return await waiting.result(
+                exchange, timeout=timeout, on_state=on_state, on_progress=on_progress
+            )
 
-        def deliver(events: list[Event]) -> None:
-            if any(event.name.startswith(exchange) or not event.name for event in events):
-                woken.set()
-            if progress is not None and progress.notice(events):
-                woken.set()
+    def waiting(self, look: float = LOOK_ANYWAY) -> Waiting:
+        """A context manager that waits for many exchanges at once: see `Waiting.result`.
 
-        watch = Watch(deliver, WatchSettings())
-        try:
-            self._watch(watch)
-            async with asyncio.timeout(timeout):
-                return await self._wait(exchange, woken, on_state, progress)
-        except TimeoutError:
-            raise StillWaiting(
-                f"{exchange}: no answer yet after {timeout:g} s; nothing is lost, it is still "
-                "under way"
-            ) from None
-        finally:
-            watch.close()
+        `look` is after how many seconds without an event of the kernel it looks by itself.
+        """
+        return Waiting(self._settings, self.places, look)
 
-    def _watch(self, watch: Watch) -> None:
-        kinds = frozenset({Kind.APPEARED, Kind.REMOVED})
-        watch.add("outcomes", self.places.outcomes, kinds)
-        watch.add("collected", self.places.collected, kinds)
-        watch.add("enriched", self.places.enriched, kinds)
-
-    async def _wait(
-        self,
-        exchange: str,
-        woken: asyncio.Event,
-        on_state: Callable[[str], None] | None,
-        progress: ProgressTeller | None,
-    ) -> Result:
-        async with Stages(self._settings) as stages:
-            while True:
-                woken.clear()
-                if result := await self._outcome(exchange):
-                    return result
-                if on_state is not None:
-                    on_state(await stages.of(exchange))
-                pause = _LOOK_ANYWAY if progress is None else await progress.tell(_LOOK_ANYWAY)
-                with contextlib.suppress(TimeoutError):  # Look even without an event.
-                    await asyncio.wait_for(woken.wait(), pause)
-
-    async def _outcome(self, exchange: str) -> Result | None:
-        """The answer, if it is delivered: its record is there and the private copy is not."""
-        with closing(PosixFolder(self.places.outcomes)) as folder:
-            try:
-                record = json.loads(await folder.read(tickets.file_of(exchange), MAX_BYTES))
-            except FileNotFoundError:
-                return None
-        copies = (exchange, f"{exchange}~problem")
-        if any((self.places.collected / copy).exists() for copy in copies):
-            return None
-        return _result(exchange, record)
+    def knows(self, exchange: str) -> bool:
+        """Whether somebody may still want the answer to an exchange that was submitted here."""
+        file = tickets.file_of(exchange)
+        # In this order: the record is written before the ticket goes.
+        return (self.places.tickets / file).exists() or (self.places.outcomes / file).exists()
 
     async def stage(self, exchange: str) -> str:
         """How far an exchange is: see `Stages.of`."""
         async with Stages(self._settings) as stages:
             return await stages.of(exchange)
 
+    async def sent(self) -> list[tuple[str, str]]:
+        """What programs and people have submitted and can pick up, with its stage or outcome."""
+        found = []
+        async with Stages(self._settings) as stages, self.waiting() as waiting:
+            for exchange in sorted(self._awaited()):
+                result = await waiting.outcome(exchange)
+                stage = await stages.of(exchange) if result is None else result.outcome.value
+                found.append((exchange, stage))
+        return found
+
+    def _awaited(self) -> Iterator[str]:
+        outcomes = {tickets.exchange_of(path.name) for path in self.places.outcomes.iterdir()}
+        yield from (exchange for exchange in outcomes if exchange is not None)
+        for path in self.places.tickets.iterdir():
+            exchange = tickets.exchange_of(path.name)
+            if exchange is not None and exchange not in outcomes and _asks_for_reply(path):
+                yield exchange
+
     def forget(self, exchange: str) -> None:
         """Remove the record of an answer that has been seen."""
         (self.places.outcomes / tickets.file_of(exchange)).unlink(missing_ok=True)
+
+    async def cancel(self, exchange: str) -> bool:
+        """Ask the agent to give an exchange up: it fails, at once, or when an agent runs.
+
+        Returns whether there was anything to give up. Nobody is told when that has happened but
+        who waits for the exchange; what is delivered already stays so.
+        """
+        if not self.is_under_way(check_exchange(exchange)):
+            return False
+        self.places.cancels.mkdir(mode=0o700, exist_ok=True)
+        with closing(PosixFolder(self.places.cancels)) as folder:
+            await wish(folder, exchange)
+        return True
+
+    def is_under_way(self, exchange: str) -> bool:
+        """Whether an answer to it is still wanted."""
+        # In this order: from the one it goes to the other.
+        return any((each / exchange).exists() for each in (self.places.submit, self.places.pending))
 
     def agent_runs(self) -> bool:
         """Whether an agent of role a is at work on this host."""
@@ -296,5 +289,8 @@ class Client:
         return asyncio.run(self._client.wait(exchange, timeout=timeout))
 
 
-def _result(exchange: str, record: dict[str, Any]) -> Result:
-    return Result(exchange, Outcome(record["outcome"]), Path(record["path"]))
+def _asks_for_reply(ticket: Path) -> bool:
+    try:
+        return tickets.decode(ticket.read_bytes()).reply
+    except (FileNotFoundError, ValueError):
+        return False  # It is over, or somebody else's.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
+from types import MappingProxyType
 
 
 class ExitCode(IntEnum):
@@ -11,7 +13,7 @@ class ExitCode(IntEnum):
     OK = 0
     """It did what was asked."""
     FAILED = 1
-    """The exchange was answered, and the answer is `failed`."""
+    """The exchange was answered, and the answer is `failed`; of `watch --once`: a run failed."""
     USAGE = 2
     """The command line is wrong (argparse's own code)."""
     CONFIG = 3
@@ -32,6 +34,8 @@ class ExitCode(IntEnum):
     """`doctor` found something that keeps exchanges from being done, or may soon."""
     UNFIT = 11
     """`torture` saw the share break a rule that the protocol needs, or hang."""
+    EXPIRED = 12
+    """The exchange was given up at its deadline."""
     INTERNAL = 70
     """A defect in roundtrip itself (EX_SOFTWARE of sysexits.h); the log has the details."""
     INTERRUPTED = 130
@@ -92,3 +96,33 @@ class UnusableName(RoundtripError):
 
 class PipelineError(RoundtripError):
     """A request can't be enriched at all: unknown pipeline, unparsable payload, a failing step."""
+
+
+class RecordFault(RoundtripError):
+    """One record's error: it is written into the record, and the other records go on.
+
+    `detail` names the step, the host and the status; never headers, query or body, which may hold
+    secrets.
+    """
+
+    members: Mapping[str, object] = MappingProxyType({})
+    """What a problem document says besides; a record that is annotated doesn't."""
+    lasting = True  # whether the same call would fail the same way again, whenever it is made
+
+    def __init__(self, title: str, detail: str, status: int | None = None) -> None:
+        super().__init__(f"{title}: {detail}")
+        self.title = title
+        self.detail = detail
+        self.status = status
+
+    def of(self, step: str) -> RecordFault:
+        """The same fault, its detail beginning with the step's name."""
+        prefix = f"step {step}: "
+        if self.detail.startswith(prefix):
+            return self
+        return type(self)(self.title, prefix + self.detail, self.status)
+
+    def as_dict(self) -> dict[str, object]:
+        """The members that stand in an annotated record (names as in RFC 9457)."""
+        found = {"title": self.title, "status": self.status, "detail": self.detail}
+        return {key: value for key, value in found.items() if value is not None}

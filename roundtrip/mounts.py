@@ -70,6 +70,12 @@ def points_in(mountinfo: str, path: str) -> set[str]:
     return {name for parent, name in found if parent == path}
 
 
+def below(mountinfo: str, path: str) -> list[Mount]:
+    """The mounts anywhere below the folder `path` (as for `mount_of`)."""
+    above = path.rstrip("/") + "/"
+    return [mount for mount in _parse(mountinfo) if mount.point.startswith(above)]
+
+
 def _parse(mountinfo: str) -> Iterator[Mount]:
     # Not splitlines() and split(): a mount point may hold any Unicode space or line separator; the
     # kernel escapes only ASCII space, tab, newline and backslash.

@@ -29,10 +29,12 @@ class Places:
         self.submit, self.pending = state / "submit", state / "pending"
         self.collected, self.closing = state / "collected", state / "closing"
         self.tickets, self.outcomes = state / "tickets", state / "outcomes"
+        self.deliveries = state / "deliveries"  # made when there is something to deliver
         self.kept = state / "kept"
         self.ledger = state / "ledger.sqlite"
         self.wishes = state / "cache-purge"  # what `cache purge` asks the agent for
         self.retries = state / "retry"  # what `quarantine retry` asks the agent for
+        self.cancels = state / "cancel"  # what `cancel` asks the agent for
         self.health = state / f"health-{settings.role}.json"  # what the agent says of itself
         self.quarantine = settings.quarantine.path
 

@@ -23,6 +23,7 @@ from roundtrip.agent.schedule import Schedule
 from roundtrip.agent.shares import SharePair
 from roundtrip.agent.stopping import Stopping
 from roundtrip.agent.vitals import Vitals, VitalsSettings
+from roundtrip.deliver.engine import Deliveries
 from roundtrip.errors import ShareError
 from roundtrip.roles.health import Health, Severity
 from roundtrip.roles.peer import PeerWatch
@@ -88,6 +89,7 @@ class Agent:
         self._side: Requester | Responder
         self._vitals: Vitals
         self._outbox: Outbox | None = None
+        self._deliveries: Deliveries | None = None
         self._schedule: Schedule
         self._watch: Watch
         self._prepare: Callable[[], Awaitable[None]] | None = None
@@ -117,6 +119,7 @@ class Agent:
             shares_lost=self._care.lost,
             shares_ok=self._care.ok,
             conditions=self.health.conditions(),
+            deliveries=self._deliveries.runners if self._deliveries else (),
         )
 
     def employ(
@@ -125,11 +128,13 @@ class Agent:
         outbox: Outbox | None = None,
         begin: Callable[[], Awaitable[None]] | None = None,
         close: Callable[[], Awaitable[None]] | None = None,
+        deliveries: Deliveries | None = None,
     ) -> None:
         """Give the agent its role.
 
         `begin` gets what the role needs, once the agent's locks are held; `close` gives it back.
         """
+        self._deliveries = deliveries
         self._side = side
         self._prepare = begin
         self._outbox = outbox
@@ -277,10 +282,12 @@ class Agent:
         return [self._schedule] if self._outbox is None else [self._outbox.schedule, self._schedule]
 
     async def _finish_what_is_there(self) -> None:
-        schedules = self._schedules()
+        schedules: list[Schedule | Deliveries] = [*self._schedules()]
+        if self._deliveries is not None:
+            schedules.append(self._deliveries)
         while not self._stopping.is_set() and any(each.is_busy(_SOON) for each in schedules):
             for each in schedules:
-                await each.until_idle(_SOON)
+                await self._stopping.unless(each.until_idle(_SOON))
         await self._stopping.unless(self._side.cleaned())
 
     async def _serve(self) -> None:

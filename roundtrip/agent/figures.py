@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from roundtrip.agent.schedule import Schedule
+from roundtrip.deliver.runner import Runner
 from roundtrip.roles.health import Condition
 from roundtrip.roles.requester import Requester
 from roundtrip.roles.responder import Responder
@@ -32,3 +34,4 @@ class Figures(NamedTuple):
     shares_lost: int
     shares_ok: bool
     conditions: list[Condition]
+    deliveries: Sequence[Runner] = ()

@@ -12,16 +12,19 @@ from roundtrip import __version__
 from roundtrip.cli import (
     agent,
     cache,
+    cancel,
     config,
     demo,
     doctor,
     explain,
     init,
+    poll,
     preview,
     quarantine,
     send,
     status,
     torture,
+    watch,
 )
 from roundtrip.errors import ExitCode, RoundtripError
 
@@ -47,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         init,
         agent,
         send,
+        poll,
+        cancel,
         status,
         doctor,
         explain,
@@ -56,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         config,
         demo,
         torture,
+        watch,
     ):
         command.add_parser(subparsers, common)
     return parser

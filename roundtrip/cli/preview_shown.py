@@ -148,7 +148,8 @@ def _request(request: Request) -> Shown:
 
 
 def _command(action: CommandSettings, argv: Sequence[bytes], stdin: bytes) -> Shown:
-    words = [action.run[0], *(word.decode(errors="backslashreplace") for word in argv)]
+    words = [action.words[0], *(word.decode(errors="backslashreplace") for word in argv)]
+    words += [] if action.shell is None else [action.shell]
     line = "runs " + " ".join(map(_word, words))
     return Shown("command", line, body=stdin, more={"argv": words})
 

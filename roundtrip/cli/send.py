@@ -1,10 +1,9 @@
-"""`roundtrip send`: hand files to the agent of role a; with --wait, block until they are back."""
+"""`roundtrip send`: hand files to the agent of role a, and say how their answers come back."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,16 @@ from typing import TYPE_CHECKING
 from roundtrip.errors import ExitCode
 
 if TYPE_CHECKING:
-    from roundtrip.cli.send_view import View
-    from roundtrip.client import AsyncClient, Result
+    from roundtrip.cli.pickup import Item
+    from roundtrip.client import AsyncClient
+
+_DESCRIPTION = """
+How the answer comes back, by -t: `poll` prints the exchange's name and returns, and `roundtrip poll
+NAME` picks the answer up whenever you like; `pipe` blocks and writes the answer to standard output;
+`email` returns as well, and the answer, or why there is none, is mailed to the address of --to.
+--wait blocks and prints the path of each answer instead; for - the answer itself. Whatever the
+way, the answer lies in the inbox; what came on standard input is removed there once it is printed.
+"""
 
 
 def add_parser(
@@ -24,18 +31,36 @@ def add_parser(
     parser = subparsers.add_parser(
         "send",
         parents=[common],
-        help="send files; with --wait, block until they are answered",
-        description="Without --wait it prints each exchange's name and returns. With --wait it "
-        "prints the path of each answer; if the file is - (standard input), the answer itself.",
+        help="send files; their answers come by pipe, mail, or when you ask for them",
+        description=_DESCRIPTION,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
+    parser.add_argument(
+        "-t",
+        "--type",
+        choices=("poll", "pipe", "email"),
+        help="how the answer comes back: see above",
+    )
+    parser.add_argument("--to", metavar="ADDRESS", help="where -t email sends the answer")
     parser.add_argument("--wait", action="store_true", help="block until the answer is there")
     parser.add_argument("--pipeline", help="the pipeline to use; default: B chooses by name")
     parser.add_argument("--name", help="the original name of what comes on standard input")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait no longer than this")
     parser.add_argument(
-        "--deadline", type=_deadline, metavar="DURATION",
-        help="give the exchange up after this, such as 30s, 15m, 2h or 7d; it fails then",
+        "--timeout", type=float, metavar="SECONDS",
+        help="block no longer than this; the exchange goes on",
+    )  # fmt: skip
+    parser.add_argument(
+        "--deadline", type=_duration, metavar="DURATION",
+        help="give the exchange up after this, such as 30s, 15m, 2h or 30d; it fails then",
+    )  # fmt: skip
+    parser.add_argument(
+        "--attempts", type=int, default=1, metavar="N",
+        help="a job that failed is started again, until it was tried N times (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pause", type=_duration, metavar="DURATION", default=60.0,
+        help="with --attempts: wait so long before the second attempt, twice as long before each "
+        "further one (default: 1m)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object for each file")
     parser.set_defaults(func=run)
@@ -47,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
 
     from roundtrip.client import AsyncClient
 
-    if args.files.count("-") > 1:
-        print("roundtrip: standard input can be sent once only", file=sys.stderr)
+    if wrong := _wrong(args):
+        print(f"roundtrip: {wrong}", file=sys.stderr)
         return ExitCode.USAGE
     client = AsyncClient(args.config)
     if not client.agent_runs():
@@ -57,7 +82,18 @@ def run(args: argparse.Namespace) -> int:
     return asyncio.run(_send(client, args))
 
 
-def _deadline(text: str) -> float:
+def _wrong(args: argparse.Namespace) -> str | None:
+    """What is wrong with the options as a whole."""
+    if args.files.count("-") > 1:
+        return "standard input can be sent once only"
+    if (args.type == "email") != (args.to is not None):
+        return "-t email and --to ADDRESS go together"
+    if args.wait and args.type is not None:
+        return f"--wait prints paths; with -t {args.type} leave it out"
+    return None if args.attempts > 0 else "--attempts: must be 1 or more"
+
+
+def _duration(text: str) -> float:
     from roundtrip.config.units import parse_duration
 
     try:
@@ -70,86 +106,37 @@ def _deadline(text: str) -> float:
 
 
 async def _send(client: AsyncClient, args: argparse.Namespace) -> int:
-    import asyncio
+    from roundtrip.cli.pickup import Item, Manner, pick_up
 
-    sent = [(file, await _submit(client, file, args)) for file in args.files]
-    if not args.wait:
-        for file, exchange in sent:
-            print(json.dumps({"file": file, "exchange": exchange}) if args.json else exchange)
+    pipe = args.type == "pipe"
+    items = [
+        Item(file, await _submit(client, file, args), pipe or file == "-", file == "-")
+        for file in args.files
+    ]
+    if not args.wait and not pipe:
+        _print_names(items, as_json=args.json)
         return ExitCode.OK
-    from roundtrip.cli.send_view import View
+    return await pick_up(client, items, Manner(pipe, args.json, args.timeout))
 
-    try:
-        with View() as view:
-            codes = await asyncio.gather(
-                *(_await(client, file, exchange, args, view) for file, exchange in sent)
-            )
-    except asyncio.CancelledError:
-        for _, exchange in sent:
-            print(f"roundtrip: {exchange} is still under way; its answer will be in the inbox",
-                  file=sys.stderr)  # fmt: skip
-        raise
-    return max(codes)
+
+def _print_names(items: list[Item], *, as_json: bool) -> None:
+    for item in items:
+        if as_json:
+            print(json.dumps({"file": item.file, "exchange": item.exchange}))
+        else:
+            print(item.exchange)
 
 
 async def _submit(client: AsyncClient, file: str, args: argparse.Namespace) -> str:
+    from roundtrip.roles.ticket import Restarts
+
+    again = Restarts(args.attempts - 1, args.pause) if args.attempts > 1 else None
     if file != "-":
-        return await client.submit(file, pipeline=args.pipeline, deadline=args.deadline)
+        return await client.submit(
+            file, pipeline=args.pipeline, deadline=args.deadline, again=again, mail=args.to
+        )
     name = Path(args.name or "stdin").name
     return await client.submit_stream(
-        sys.stdin.buffer, name, pipeline=args.pipeline, deadline=args.deadline
-    )
-
-
-async def _await(
-    client: AsyncClient, file: str, exchange: str, args: argparse.Namespace, view: View
-) -> int:
-    from roundtrip.errors import StillWaiting
-    from roundtrip.protocol.markers import Outcome
-
-    show = view.add(file)
-    try:
-        result = await client.wait(
-            exchange, timeout=args.timeout, on_state=show, on_progress=view.progress(file)
-        )
-    except StillWaiting as error:
-        view.finish(file, "still under way")
-        print(f"roundtrip: {error}", file=sys.stderr)
-        return ExitCode.WAITING
-    view.finish(file, result.outcome.value)
-    if result.outcome is Outcome.FAILED:
-        _tell_failure(file, result)
-    if args.json:
-        _print_json(file, result)
-    elif result.outcome is not Outcome.FAILED:
-        _print_result(file, result)
-    client.forget(exchange)
-    return ExitCode.FAILED if result.outcome is Outcome.FAILED else ExitCode.OK
-
-
-def _print_result(file: str, result: Result) -> None:
-    if file != "-":
-        print(result.path, flush=True)
-        return
-    with result.path.open("rb") as answer:
-        shutil.copyfileobj(answer, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
-    result.path.unlink()  # Its only reader has it all.
-
-
-def _tell_failure(file: str, result: Result) -> None:
-    from roundtrip.cli.words import printable
-
-    problem = result.problem()  # B's words
-    print(printable(f"roundtrip: {file}: {problem.title}: {problem.detail} (see {result.path})"),
-          file=sys.stderr)  # fmt: skip
-
-
-def _print_json(file: str, result: Result) -> None:
-    found = {
-        "file": file,
-        "exchange": result.exchange,
-        "outcome": result.outcome.value,
-        "path": str(result.path),
-    }
-    print(json.dumps(found), flush=True)
+        sys.stdin.buffer, name, pipeline=args.pipeline, deadline=args.deadline, again=again,
+        mail=args.to,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
+from roundtrip.config import build_deliver
 from roundtrip.config.build_steps import host, pipeline
 from roundtrip.config.document import Problem
 from roundtrip.config.filling import Filling
@@ -57,6 +58,8 @@ class Builder(Filling):
             hosts={name: host(self, name, found) for name, found in model.hosts.items()},
             cache_size=model.cache.size,
             metrics_listen=model.metrics.listen,
+            mail=build_deliver.server(self, model.mail) if model.mail else None,
+            deliveries=tuple(build_deliver.deliveries(self, model.deliver, model.mail)),
         )
         self.problems += collisions(settings)
         return settings

@@ -172,7 +172,9 @@ def _job(filling: Filling, keys: Keys, model: JobModel) -> Job:
 def _command(filling: Filling, keys: Keys, model: CommandModel) -> CommandSettings:
     at = (*keys, "environment")
     return CommandSettings(
-        run=tuple(model.run),
+        run=tuple(model.run or ()),
+        shell=model.shell,
+        progress=model.progress,
         environment={
             name: filling.local((*at, name), text) for name, text in model.environment.items()
         },

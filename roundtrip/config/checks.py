@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from roundtrip.config import step_checks
+from roundtrip.config import deliver_checks, step_checks
 from roundtrip.config.document import Path, Problem
 from roundtrip.config.settings import Settings
 from roundtrip.config.step_checks import mapping
@@ -17,6 +17,7 @@ def together(data: Any) -> Iterator[Problem]:
     for name, pipeline in mapping(mapping(data).get("pipelines")).items():
         yield from step_checks.pipeline(("pipelines", name), mapping(pipeline))
     yield from _hosts(mapping(mapping(data).get("hosts")))
+    yield from deliver_checks.deliveries(mapping(data))
 
 
 def runnable(data: Any, role: str | None, override: str | None) -> Iterator[Problem]:

@@ -67,6 +67,20 @@ class Filling:
         """Return a text that stays on this host with its secrets filled in."""
         return self._filled(keys, text, self._secrets.fill_local)
 
+    def own(self, keys: Keys, text: str) -> str:
+        """Return a text that is no template with its secrets filled in, which only role a needs."""
+        return self._filled(keys, text, self._secrets.fill_sent, "a")
+
+    def own_url(self, keys: Keys, text: str) -> str:
+        """Do the same for a URL, which is checked again now that secrets are in it."""
+        url = self._filled(keys, text, self._secrets.fill_url, "a")
+        if "${" not in url:
+            try:
+                check_origin(url)
+            except ValueError as error:
+                self.problem(keys, f"{error} (with its secrets filled in)")
+        return url
+
     def each(self, keys: Keys, texts: Mapping[str, str]) -> dict[str, str]:
         """Return templates by name with their secrets filled in."""
         return {name: self.fill((*keys, name), text) for name, text in texts.items()}
@@ -75,8 +89,8 @@ class Filling:
         """Note what is wrong with a key."""
         self.problems.append(Problem(keys, text))
 
-    def _filled(self, keys: Keys, text: str, fill: Callable[[str], str]) -> str:
-        if self.role != "b":
+    def _filled(self, keys: Keys, text: str, fill: Callable[[str], str], role: str = "b") -> str:
+        if self.role != role:
             return text
         try:
             return fill(text)

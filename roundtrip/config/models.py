@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from roundtrip.config.deliver_models import DeliverModel, MailServerModel
 from roundtrip.config.host_models import HostModel
 from roundtrip.config.step_models import PipelineModel
 from roundtrip.config.values import (
@@ -22,7 +23,6 @@ from roundtrip.config.values import (
     SecretName,
     Short,
     Size,
-    not_yet,
 )
 
 OrOff = BeforeValidator(lambda value: None if value is False or value == "off" else value)
@@ -114,9 +114,9 @@ class QuarantineModel(KeptModel):
 class WatchModel(Model):
     """How the agent learns that a folder has changed."""
 
-    backend: Annotated[
-        Literal["auto", "inotify", "poll"], not_yet("fanotify", "auto, inotify or poll")
-    ] = Field(default="auto", description="What wakes the agent.")
+    backend: Literal["auto", "inotify", "fanotify", "poll"] = Field(
+        default="auto", description="What wakes the agent."
+    )
     interval: Pause = Field(default=1.0, description="How often poll looks.")
 
 
@@ -222,3 +222,7 @@ class FileModel(Model):
     )
     cache: CacheModel = Field(default_factory=CacheModel)
     metrics: MetricsModel = Field(default_factory=MetricsModel)
+    mail: MailServerModel | None = None
+    deliver: dict[Name, DeliverModel] = Field(
+        default={}, description="What A does with ends of exchanges beyond the inbox, by name."
+    )

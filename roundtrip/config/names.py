@@ -20,6 +20,7 @@ _ADDRESS = re.compile(
     rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
 )
 _ELEMENT = re.compile(r"[^\W\d][\w.-]*(?:/[^\W\d][\w.-]*)*")
+_MAIL = re.compile(r"""[^@\s<>,;:"\\()\[\]]+@[^@\s<>,;:"\\()\[\]]+""")
 _WAY = re.compile(r"[^\s.]+(?:\.[^\s.]+)*")
 
 
@@ -89,6 +90,21 @@ def check_host(text: str) -> str:
     if not _is_address(text):
         raise ValueError("is not a host; write it like api.example.org or 10.0.0.1:8080")
     return text.lower()
+
+
+def check_bare_host(text: str) -> str:
+    """Check the name or address of a host, without a port."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None or found["port"] is not None:
+        raise ValueError("is not a host's name or address; its port goes into port")
+    return text
+
+
+def check_mail_address(text: str) -> str:
+    """Check one plain mail address: `local@domain`, nothing around it (RFC 5321 section 4.1.2)."""
+    if len(text) > 254 or not _MAIL.fullmatch(text):
+        raise ValueError(f"{shown(text)} is not a mail address; write it like name@example.org")
+    return text
 
 
 def check_listen(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from re import Match
 
 from roundtrip.config.texts import REFERENCE, fields, unreferenced
-from roundtrip.enrich.template import Template
+from roundtrip.template import Template
 
 MAX_BYTES = 64 * 1024
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from roundtrip.deliver.settings import DeliverySettings, Server
 from roundtrip.enrich.settings import HostSettings, Pipeline
 
 
@@ -81,7 +82,7 @@ class Settings:
     state: Path
     quarantine: KeptFolder
     canary: float | None  # seconds between two; None: none
-    watch_backend: str  # auto | inotify | poll
+    watch_backend: str  # auto | inotify | fanotify | poll
     watch_interval: float
     limits: LimitsSettings
     timing: TimingSettings
@@ -91,3 +92,5 @@ class Settings:
     hosts: Mapping[str, HostSettings]  # by name, lower case
     cache_size: int  # bytes on disk
     metrics_listen: str | None  # HOST:PORT; None: no metrics
+    mail: Server | None = None  # None: nobody can be mailed to
+    deliveries: tuple[DeliverySettings, ...] = ()

@@ -71,6 +71,7 @@ def _step(at: Path, step: Any, names: list[str]) -> Iterator[Problem]:
     yield from _other_steps(at, step, names)
     yield from _http((*at, "http"), mapping(step.get("http")))
     yield from _lookup((*at, "lookup"), mapping(step.get("lookup")))
+    yield from _command((*at, "command"), step.get("command"))
     yield from _batch(at, step, found)
 
 
@@ -125,6 +126,15 @@ def _job(at: Path, job: dict[str, Any]) -> Iterator[Problem]:
     for key in ("done", "failed"):
         if job.get(key) and job.get("status") is None:
             yield Problem((*at, key), "needs status: a JMESPath to the job's state")
+
+
+def _command(at: Path, command: Any) -> Iterator[Problem]:
+    if not isinstance(command, dict):
+        return
+    if command.get("run") is None and command.get("shell") is None:
+        yield Problem(at, "says not what is run; give it one of: run, shell")
+    if command.get("run") is not None and command.get("shell") is not None:
+        yield Problem((*at, "shell"), "there is run already; remove one of the two")
 
 
 def _lookup(at: Path, lookup: dict[str, Any]) -> Iterator[Problem]:

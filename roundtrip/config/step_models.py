@@ -43,10 +43,19 @@ class RetryModel(Model):
 
 
 class CommandModel(Model):
-    """A program, run without a shell."""
+    """A program, run without a shell, or what a shell is to do."""
 
-    run: Annotated[list[LocalTemplate], Field(min_length=1)] = Field(
-        description="The program and its arguments."
+    model_config = one_of("run", "shell")
+
+    run: Annotated[list[LocalTemplate], Field(min_length=1)] | None = Field(
+        default=None, description="The program and its arguments."
+    )
+    shell: Text | None = Field(
+        default=None, description="A text for bash, `a | b` say; no field goes into it."
+    )
+    progress: Annotated[str, AfterValidator(texts.check_progress)] | None = Field(
+        default=None,
+        description="Format raw: regular expression of a line on stderr that tells the percentage.",
     )
     environment: dict[VariableName, Secret] = Field(
         default={}, description="Variables that the program gets."

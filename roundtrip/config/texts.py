@@ -13,7 +13,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from roundtrip.config.names import SECRET_NAME
-from roundtrip.enrich.template import Template
+from roundtrip.template import Template
 
 # `$${` first: it is the escape, and must not be seen as `$` and then `${`.
 REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>" + SECRET_NAME + r")\}")
@@ -126,11 +126,41 @@ def check_origin(url: str) -> str:
     return url
 
 
+def check_plain_url(text: str) -> str:
+    """Check a URL without fields; secrets may be in it."""
+    check_url(text)
+    if fields(unreferenced(text)):
+        raise ValueError("has a {field}, and this URL is the same for every file; write it out")
+    return text
+
+
+def check_pattern(text: str) -> str:
+    """Check a regular expression with at least one named group."""
+    try:
+        groups = re.compile(text).groupindex
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if not groups:
+        raise ValueError("has no named group; write one like (?P<customer>[^_]+)")
+    return text
+
+
 def check_header(text: str) -> str:
     """Check a header's value template: one line (RFC 9110 section 5.5)."""
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text):
         raise ValueError("has a line break or control character; a header's value is one line")
     return check_template(text)
+
+
+def check_progress(text: str) -> str:
+    """Check that a text is a regular expression with one group, the percentage."""
+    try:
+        groups = re.compile(text.encode()).groups
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"has {groups} groups; give it one, around the number: '([0-9.]+)%'")
+    return text
 
 
 def check_selector(text: str) -> str:

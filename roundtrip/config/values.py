@@ -77,17 +77,6 @@ class Short:
         return value
 
 
-def not_yet(word: str, instead: str) -> BeforeValidator:
-    """A check that refuses a word which a later version may know."""
-
-    def check(value: object) -> object:
-        if value == word:
-            raise ValueError(f"this version does not have {word} yet; use {instead}")
-        return value
-
-    return BeforeValidator(check)
-
-
 def json_template(value: object) -> object:
     """Check data that is sent as JSON: its texts may hold fields, but no secrets."""
     if isinstance(value, str):

@@ -25,7 +25,7 @@ from roundtrip.doctor.findings import ERROR, OK, WARNING, Finding, Verdict, find
 from roundtrip.enrich import tls
 from roundtrip.enrich.egress import Guard, Place, Refused, not_public, place, sent
 from roundtrip.enrich.settings import HostSettings, HttpSettings
-from roundtrip.enrich.template import Url
+from roundtrip.template import Url
 
 PATIENCE = 5.0
 """Seconds for one host, all in all."""

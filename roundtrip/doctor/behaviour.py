@@ -120,6 +120,14 @@ def file_times(nanoseconds: int) -> Verdict:
     return Verdict(NOTICE, "files have times in whole seconds")
 
 
+_MORE_ROOM = {
+    "inotify": "sudo sysctl fs.inotify.max_user_instances=1024 "
+    "fs.inotify.max_user_watches=1048576",
+    "fanotify": "sudo sysctl fs.fanotify.max_user_groups=1024 "
+    "fs.fanotify.max_user_marks=1048576",
+}
+
+
 def event(fact: Any, usual: str, interval: float) -> Verdict:
     """Judge whether the watcher noticed a rename made on this very host.
 
@@ -132,14 +140,14 @@ def event(fact: Any, usual: str, interval: float) -> Verdict:
         return Verdict(
             WARNING, f"no event came ({backend}): exchanges wait for a full listing (timing.rescan)"
         )
-    if backend == "inotify":
-        return Verdict(OK, f"an event came after {seconds * 1000:,.0f} ms (inotify)")
-    if usual == "inotify":
+    if backend != "poll":
+        return Verdict(OK, f"an event came after {seconds * 1000:,.0f} ms ({backend})")
+    if usual in ("inotify", "fanotify"):
         return Verdict(
             WARNING,
-            f"the kernel gives no inotify watch or instance, so the agent polls every {interval:g} "
-            "s instead",
-            "sudo sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=1048576",
+            f"the kernel has no room for another {usual} watch, so the agent polls every "
+            f"{interval:g} s instead",
+            _MORE_ROOM[usual],
         )
     return Verdict(NOTICE, f"the agent polls every {interval:g} s; a change was seen so")
 

@@ -106,6 +106,7 @@ class _Here:
             role=self._settings.role,
             exchanges=self._settings.limits.exchanges,
             calls=sum(step.concurrency for step in steps if isinstance(step.action, HttpSettings)),
+            backend=self._settings.watch_backend,
             pid=folders.pid_of(own),
             user=state.get("owner"),
         )

@@ -33,6 +33,7 @@ CHECKS: dict[str, tuple[Severity, ...]] = {
     "inotify-instances": (WARNING, ERROR),
     "inotify-watches": (WARNING, ERROR),
     "inotify-queue": (NOTICE,),
+    "fanotify": (NOTICE,),
     "clock": (NOTICE,),
     "user": (WARNING,),
     "agent": (NOTICE,),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from roundtrip import __version__
+from roundtrip.doctor import fanotify
 from roundtrip.doctor.findings import ERROR, NOTICE, OK, WARNING, Finding, Verdict, finding
 
 _INOTIFY = Path("/proc/sys/fs/inotify")
@@ -31,6 +32,7 @@ class Need:
     exchanges: int = 64  # at once
     calls: int = 0  # to APIs, at once
     watches: int = 8  # folders
+    backend: str = "auto"  # of the watch, as configured
     pid: int | None = None  # of the running agent
     user: int | None = None  # whose limits count; None: who runs this
 
@@ -58,6 +60,8 @@ def _findings(need: Need, facts: dict[str, Any]) -> Iterator[Finding]:
             yield finding(key, "host", inotify(name, limit, used[name], wanted))
     if limits["max_queued_events"] is not None:
         yield finding("inotify-queue", "host", queue(limits["max_queued_events"]))
+    told = fanotify.verdict(facts["fanotify"], wanted=need.backend == "fanotify")
+    yield finding("fanotify", "host", told)
     if facts["clock_synchronised"] is not None:
         yield finding("clock", "host", clock(synchronised=facts["clock_synchronised"]))
 
@@ -72,6 +76,7 @@ def _facts(need: Need) -> dict[str, Any]:
         "open_files": _open_files(need.pid),
         "inotify": {name: _number(_INOTIFY / name) for name in names},
         "inotify_used": inotify_used(os.geteuid() if need.user is None else need.user),
+        "fanotify": fanotify.facts(),
         "clock_synchronised": clock_synchronised(),
     }
 

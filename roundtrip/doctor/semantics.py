@@ -149,7 +149,7 @@ async def _event(path: Path, folder: int, watch: dict[str, Any]) -> dict[str, An
 
 def _patience(backend: str, interval: float) -> float:
     """Seconds to wait for an event; less than whoever waits for this process has patience."""
-    return 1.0 if backend == "inotify" else min(2 * interval + 1.0, SEEN_WITHIN)
+    return 1.0 if backend != "poll" else min(2 * interval + 1.0, SEEN_WITHIN)
 
 
 async def _renamed(folder: int, came: asyncio.Event, patience: float) -> float:

@@ -218,9 +218,10 @@ def _behaviour(expected: Expected, facts: Facts, mount: Mount | None) -> Iterato
 
 
 def _backend(expected: Expected, mount: Mount | None) -> str:
-    if expected.backend != "auto":
+    if expected.backend not in ("auto", "fanotify"):
         return expected.backend
-    return "poll" if _is_network(mount) else "inotify"
+    kernel = "fanotify" if expected.backend == "fanotify" else "inotify"
+    return "poll" if _is_network(mount) else kernel
 
 
 def _written(expected: Expected, written: dict[str, Any]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from roundtrip.enrich.settings import (
     PythonSettings,
     StepSettings,
 )
-from roundtrip.enrich.template import Template, Url, structure
+from roundtrip.template import Template, Url, structure
 
 Keys = tuple[str | int, ...]
 

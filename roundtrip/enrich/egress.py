@@ -14,7 +14,7 @@ import httpx
 from yarl import URL
 
 from roundtrip.enrich.settings import HostSettings, HttpSettings, Pipeline
-from roundtrip.enrich.template import Url
+from roundtrip.template import Url
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

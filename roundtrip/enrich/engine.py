@@ -14,7 +14,7 @@ from roundtrip.enrich.check import matches
 from roundtrip.enrich.compiled import Compiled
 from roundtrip.enrich.egress import Guard
 from roundtrip.enrich.formats.opening import detect, opened
-from roundtrip.enrich.limits import Figures, Governor
+from roundtrip.enrich.limits import Figures, Governor, Share
 from roundtrip.enrich.records import RecordRun
 from roundtrip.enrich.redirects import Redirects
 from roundtrip.enrich.results import Progress, Result
@@ -70,6 +70,10 @@ class Enricher:
         if self._governor is None:
             self._governor = Governor(self._hosts, self._store.counters, sleep=self._sleep)
         return self._governor
+
+    def share(self, share: Share) -> None:
+        """Keep to a part of all limits: other workers have the rest. Once the store is open."""
+        self.governor.share(share)
 
     def choose(self, original_name: str, wanted: str | None) -> Pipeline:
         """The pipeline named `wanted`, else the first that fits the name; else PipelineError."""

@@ -4,35 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from roundtrip.errors import PipelineError, RoundtripError
-
-
-class RecordFault(RoundtripError):
-    """One record's error: it is written into the record, and the other records go on.
-
-    `detail` names the step, the host and the status; never headers, query or body, which may hold
-    secrets.
-    """
-
-    lasting = True  # whether the same call would fail the same way again, whenever it is made
-
-    def __init__(self, title: str, detail: str, status: int | None = None) -> None:
-        super().__init__(f"{title}: {detail}")
-        self.title = title
-        self.detail = detail
-        self.status = status
-
-    def of(self, step: str) -> RecordFault:
-        """The same fault, its detail beginning with the step's name."""
-        prefix = f"step {step}: "
-        if self.detail.startswith(prefix):
-            return self
-        return type(self)(self.title, prefix + self.detail, self.status)
-
-    def as_dict(self) -> dict[str, object]:
-        """The members that stand in an annotated record (names as in RFC 9457)."""
-        found = {"title": self.title, "status": self.status, "detail": self.detail}
-        return {key: value for key, value in found.items() if value is not None}
+from roundtrip.errors import PipelineError
+from roundtrip.errors import RecordFault as RecordFault
 
 
 class PassingFault(RecordFault):
@@ -66,7 +39,7 @@ class PayloadFault(PipelineError):
     """The whole payload fails; the responder makes an RFC 9457 problem document of it.
 
     `position` says where, as far as it is known: `line`, `column`, `byte`, `record`, from 1
-    (`byte` from 0).
+    (`byte` from 0). `members` is what the document says besides.
     """
 
     def __init__(
@@ -76,8 +49,10 @@ class PayloadFault(PipelineError):
         *,
         status: int | None = None,
         position: Mapping[str, int] | None = None,
+        members: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(f"{title}: {detail}")
+        self.members = dict(members or {})
         self.title = title
         self.detail = detail
         self.status = status

@@ -18,7 +18,7 @@ from roundtrip.enrich.settings import (
     Pipeline,
     StepSettings,
 )
-from roundtrip.enrich.template import Template
+from roundtrip.template import Template
 
 BATCH = "batch"  # the field that stands for a batch's list of items, and so for none of the record
 

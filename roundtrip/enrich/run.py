@@ -46,7 +46,8 @@ class Run:
     `exchange` is the ledger's scope. `waits` holds what calls wait for beyond the usual, by the
     limit that makes them wait; it is shown as the payload's progress. `dead` are the steps that
     can't work for any of its records, by name: no more calls are made. `sent` are the tasks that
-    wait for an answer just now.
+    wait for an answer just now. `part` is which of the steps has the whole payload, and of how
+    many; `told` how far all of them are, if one has said so.
     """
 
     exchange: str
@@ -55,6 +56,13 @@ class Run:
     waits: dict[object, Wait] = field(default_factory=dict)
     dead: dict[str, StepFault] = field(default_factory=dict)
     sent: set[asyncio.Task[Any] | None] = field(default_factory=set)
+    part: tuple[int, int] = (0, 1)
+    told: float | None = None
+
+    def tell(self, share: float) -> None:
+        """A step that has the whole payload says how far it is, from 0 to 1."""
+        step, steps = self.part
+        self.told = (step + min(max(share, 0.0), 1.0)) / steps
 
     async def end(
         self, task: asyncio.Task[None], wanted: Callable[[], object] = lambda: False
@@ -74,7 +82,7 @@ class Run:
 
     def progress(self, done: float) -> Progress:
         """How far the payload is, and the longest of what its calls wait for."""
-        stats = replace(self.stats)
+        stats, done = replace(self.stats), done if self.told is None else self.told
         if not self.waits:
             return Progress(done, stats)
         wait = max(self.waits.values(), key=lambda wait: wait.until or 0.0)

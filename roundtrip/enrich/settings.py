@@ -154,13 +154,23 @@ class CommandSettings:
 
     With `batch`, the records come on stdin as JSON Lines and the results are expected on stdout in
     the same order; without, one JSON object comes and one JSON value is expected. Format raw: the
-    payload comes on stdin, and stdout is the result.
+    payload comes on stdin, and stdout is the result. `shell` is a text for bash(1) instead; no
+    field goes into it. `progress` is a regular expression with one group, the percentage in a line
+    of stderr.
     """
 
-    run: tuple[str, ...]
+    run: tuple[str, ...] = ()
+    shell: str | None = None
+    progress: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
     memory: int | None = None  # bytes of address space
     max_output: int = 64 * 1024 * 1024  # bytes; format raw has no bound
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The program and its arguments; of bash, all but the text that comes last."""
+        # A job fails when any part of its pipeline does.
+        return self.run if self.shell is None else ("bash", "-o", "pipefail", "-c")
 
 
 @dataclass(frozen=True, slots=True)

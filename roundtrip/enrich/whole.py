@@ -33,13 +33,17 @@ async def pass_through(
     run.stats.records = 1
     try:
         with ExitStack() as opened:
-            for step in steps[:-1]:
+            for number, step in enumerate(steps[:-1]):
+                run.part = (number, len(steps))
                 between = opened.enter_context(tempfile.SpooledTemporaryFile(max_size=SMALL))
                 await _once(step, name, source, cast("BinaryIO", between), run)
                 source = cast("BinaryIO", between)
+            run.part = (len(steps) - 1, len(steps))
             media_type = await _once(steps[-1], name, source, sink, run)
     except RecordFault as fault:
-        raise PayloadFault(fault.title, fault.detail, status=fault.status) from None
+        raise PayloadFault(
+            fault.title, fault.detail, status=fault.status, members=fault.members
+        ) from None
     run.stats.ok = 1
     return media_type
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from roundtrip.protocol.documents import read_object, shown
 
@@ -27,17 +27,22 @@ def extended(document: bytes, members: Mapping[str, object]) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem: `kind` is a stable word for programs, `title` and `detail` are for people."""
+    """One problem: `kind` is a stable word for programs, `title` and `detail` are for people.
+
+    `members` are further ones (RFC 9457 section 3.2); they are written, not read.
+    """
 
     kind: str
     title: str
     detail: str
     exchange: str
     status: int | None = None
+    members: Mapping[str, object] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The document as UTF-8 JSON; members as RFC 9457 section 3.1 names them."""
         document = {
+            **self.members,
             "type": TYPE_PREFIX + self.kind,
             "title": self.title,
             "status": self.status,

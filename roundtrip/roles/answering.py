@@ -152,5 +152,5 @@ async def _echo(
 
 def _problem(error: PipelineError, exchange: str) -> Problem:
     if isinstance(error, PayloadFault):
-        return Problem("payload", error.title, error.detail, exchange, error.status)
+        return Problem("payload", error.title, error.detail, exchange, error.status, error.members)
     return Problem("pipeline", "The request can't be enriched", str(error), exchange)

@@ -27,6 +27,7 @@ from roundtrip.roles.desk import (
     free_names,
     moved,
 )
+from roundtrip.roles.outgoing import Outgoing
 from roundtrip.roles.side import level_of
 from roundtrip.roles.tally import Tally
 from roundtrip.roles.ticket import Ticket, Tickets, file_of
@@ -39,24 +40,33 @@ class Delivery:
     """Moves what was collected to where it belongs. `canary` gets what is nobody's."""
 
     def __init__(
-        self, desk: Desk, enriched: Folder, tickets: Tickets, tally: Tally, canary: Canary | None
+        self,
+        desk: Desk,
+        enriched: Folder,
+        tickets: Tickets,
+        tally: Tally,
+        canary: Canary | None,
+        outgoing: Outgoing,
     ) -> None:
         self._desk = desk
         self._enriched = enriched
         self._tickets = tickets
         self._tally = tally
         self._canary = canary
+        self._outgoing = outgoing
         self.delivered = 0
 
     async def left(self, pending: Set[str], closing: Set[str]) -> set[str]:
         """The exchanges whose private copies an earlier life left to deliver."""
         copies = set()
-        for name in await self._desk.collected.names():
+        names = await self._desk.collected.names()
+        for name in names:
             exchange = name.removesuffix(PROBLEM_COPY)
             if exchange in pending:  # No delivery yet; and its end may be another this time.
                 await self._desk.collected.remove(name)
             elif exchange in closing or (name != exchange and await self._is_set_aside(exchange)):
                 copies.add(exchange)  # Else its original was taken away: it may be half a copy.
+        await self._outgoing.start(copies, {name.removesuffix(PROBLEM_COPY) for name in names})
         return copies
 
     async def _is_set_aside(self, exchange: str) -> bool:
@@ -69,28 +79,47 @@ class Delivery:
 
     async def resume(self, exchange: str) -> None:
         """Go on with a delivery that was begun; does nothing if it has happened already."""
-        copy, outcome = await self._copy_left(exchange)
+        copy, outcome, marker = await self._copy_left(exchange)
         if copy is not None:
-            await self.deliver(exchange, copy, outcome)
+            await self.deliver(exchange, copy, outcome, marker)
 
-    async def deliver(self, exchange: str, copy: str, outcome: Outcome | None) -> None:
-        """Move the private copy called `copy` to where it belongs."""
+    async def deliver(
+        self,
+        exchange: str,
+        copy: str,
+        outcome: Outcome | None,
+        marker: ResponseMarker | None = None,
+    ) -> None:
+        """Move the private copy called `copy` to where it belongs; `marker` is the answer's."""
         if is_canary(exchange):
             await self._end_canary(exchange, copy, outcome)
             return
         ticket = await self._tickets.of(exchange)
+        original = None
         if copy == exchange:
             target, names = self._desk.inbox, free_names(ticket.original_name, exchange)
         else:
             target = self._desk.failed
             original = await self._set_aside(exchange, ticket)
             names = free_names(original, exchange, PROBLEM_SUFFIX)
+        sending = await self._outgoing.sending(
+            exchange,
+            (self._desk.collected, copy),
+            outcome,
+            marker,
+            ticket,
+            None if original is None else f"{target.label}/{original}",
+        )
         await target.renew()
         for name in names:
             if ticket.reply:
                 await self._report(exchange, outcome, f"{target.label}/{name}")
+            if sending is not None:
+                await sending.write(f"{target.label}/{name}")
             if await moved(self._desk.collected, copy, target, name):
                 break
+        if sending is not None:
+            sending.push()
         self.delivered += 1
         created = created_of(exchange)
         self._tally.done(outcome, None if created is None else time.time() - created)
@@ -109,17 +138,20 @@ class Delivery:
         if self._canary is not None:
             self._canary.back(exchange, outcome, problem)
 
-    async def _copy_left(self, exchange: str) -> tuple[str | None, Outcome | None]:
+    async def _copy_left(
+        self, exchange: str
+    ) -> tuple[str | None, Outcome | None, ResponseMarker | None]:
         """The private copy that an earlier life left, and what it is as far as is still known."""
         if await self._desk.collected.stat(exchange + PROBLEM_COPY):
-            return exchange + PROBLEM_COPY, Outcome.FAILED
+            return exchange + PROBLEM_COPY, Outcome.FAILED, None
         if not await self._desk.collected.stat(exchange):
-            return None, None
+            return None, None, None
         try:
             content = await self._enriched.read(marker_of(exchange), MAX_BYTES)
-            return exchange, ResponseMarker.decode(content, exchange).outcome
+            marker = ResponseMarker.decode(content, exchange)
         except (FileNotFoundError, UnusableMarker, NotAFile):
-            return exchange, Outcome.ENRICHED
+            return exchange, Outcome.ENRICHED, None
+        return exchange, marker.outcome, marker
 
     async def _set_aside(self, exchange: str, ticket: Ticket) -> str:
         """Move a failed exchange's original to failed/; returns its name there.

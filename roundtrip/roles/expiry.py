@@ -1,4 +1,4 @@
-"""Deadlines: until when A wants an answer, by A's own clock and nobody else's."""
+"""Deadlines: from and until when A wants an answer, by A's own clock and nobody else's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 from roundtrip.protocol.markers import timestamp
 from roundtrip.protocol.names import created_of, is_canary
-from roundtrip.roles.ticket import Ticket
+from roundtrip.roles.ticket import Restarts, Ticket
 
 _LATEST = 253_402_300_799.0  # the end of the year 9999, the last one that RFC 3339 can write
 
@@ -22,8 +22,9 @@ class Deadlines:
 
     def __init__(self, default: float | None = None, now: Callable[[], float] = time.time) -> None:
         self._default = default
-        self._now = now
+        self.now = now
         self._known: dict[str, float | None] = {}
+        self._resting: dict[str, Restarts] = {}
 
     def knows(self, exchange: str) -> bool:
         """Whether `note` was told of it."""
@@ -32,6 +33,19 @@ class Deadlines:
     def note(self, exchange: str, ticket: Ticket) -> None:
         """Take down an exchange's deadline, or that it has none."""
         self._known[exchange] = self._of(exchange, ticket)
+        if ticket.again is not None and ticket.again.until is not None:
+            self._resting[exchange] = ticket.again
+
+    def rest(self, exchange: str) -> float:
+        """Seconds until an exchange that failed is to be started again; 0 if that may be now."""
+        again = self._resting.get(exchange)
+        if again is None or again.until is None:
+            return 0.0
+        # A clock that was set back must not make a minute's pause one of years.
+        left = min(again.until - self.now(), again.pause)
+        if left <= 0:
+            del self._resting[exchange]
+        return max(left, 0.0)
 
     def _of(self, exchange: str, ticket: Ticket) -> float | None:
         if is_canary(exchange):
@@ -46,11 +60,12 @@ class Deadlines:
     def forget(self, exchange: str) -> None:
         """The exchange is not wanted any more."""
         self._known.pop(exchange, None)
+        self._resting.pop(exchange, None)
 
     def left(self, exchange: str) -> float | None:
         """Seconds until an exchange's deadline, 0 or less once it has passed; None without one."""
         deadline = self._known.get(exchange)
-        return None if deadline is None else deadline - self._now()
+        return None if deadline is None else deadline - self.now()
 
     def text(self, exchange: str) -> str | None:
         """The deadline as RFC 3339, for the request's marker; None without one."""
@@ -59,7 +74,7 @@ class Deadlines:
 
     def passed(self) -> list[str]:
         """The exchanges whose deadline has passed."""
-        now = self._now()
+        now = self.now()
         return [name for name, when in self._known.items() if when is not None and when <= now]
 
 

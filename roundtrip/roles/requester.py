@@ -17,17 +17,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from roundtrip.errors import UnusableMarker
-from roundtrip.protocol.markers import Outcome
+from roundtrip.protocol.markers import Outcome, ResponseMarker
 from roundtrip.protocol.names import is_canary, split, ulid_of
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.states import Names, Role, State, Step, after, state_of
 from roundtrip.protocol.versions import NewerProtocol
-from roundtrip.roles import evidence
+from roundtrip.roles import evidence, problems
 from roundtrip.roles.admission import Admission
+from roundtrip.roles.attempts import Attempts
 from roundtrip.roles.canary import Canary
 from roundtrip.roles.cleaning import Cleaner, drop_leftovers
 from roundtrip.roles.collecting import Collection, Unusable
@@ -37,29 +37,17 @@ from roundtrip.roles.doubts import Doubts
 from roundtrip.roles.expiry import Deadlines
 from roundtrip.roles.health import Health
 from roundtrip.roles.line import Parked
+from roundtrip.roles.outgoing import Outgoing
 from roundtrip.roles.publishing import Publications
+from roundtrip.roles.settings import RequesterSettings
 from roundtrip.roles.side import Side, survey
 from roundtrip.roles.space import is_full
 from roundtrip.roles.ticket import Ticket, Tickets, implied
+from roundtrip.roles.wishes import Wishes
 from roundtrip.shares.port import Folder, NotAFile, SharedFolder
 from roundtrip.shares.verdicts import share_of
 
 log = logging.getLogger("roundtrip.roles")
-
-
-@dataclass(frozen=True, slots=True)
-class RequesterSettings:
-    """Times are in seconds; `attempts` is how often one exchange is published in all.
-
-    After `deadline` seconds without an answer an exchange is given up, unless its ticket says
-    otherwise.
-    """
-
-    settle: float = 1.0
-    grace: float = 60.0
-    attempts: int = 5
-    sender: tuple[tuple[str, str], ...] = ()
-    deadline: float | None = None
 
 
 class Requester(Side):
@@ -81,6 +69,8 @@ class Requester(Side):
         canary: Canary | None = None,
         cleaner: Cleaner | None = None,
         admission: Admission | None = None,
+        outgoing: Outgoing | None = None,
+        cancels: Wishes | None = None,
     ) -> None:
         """`clock` is for pauses, `now` the time of day, which deadlines are held against."""
         super().__init__(unenriched, enriched, grace=settings.grace, clock=clock, cleaner=cleaner)
@@ -95,12 +85,18 @@ class Requester(Side):
         self._admission = admission or Admission.unlimited(unenriched, desk.pending)
         self.canary = canary
         self._tickets = Tickets(desk.tickets)
+        self._cancels = cancels
         self._publications = Publications(unenriched, desk.pending, settings.sender)
         self._collection = Collection(
             enriched, desk.collected, self._admission.home, self._publications, self._tickets
         )
-        self._delivery = Delivery(desk, enriched, self._tickets, self.tally, canary)
+        self._delivery = Delivery(
+            desk, enriched, self._tickets, self.tally, canary, outgoing or Outgoing()
+        )
         self._deadlines = Deadlines(settings.deadline, now)
+        self._attempts = Attempts(
+            self._tickets, self._publications, self._deadlines, desk.collected, settings.attempts
+        )
         self._timed: set[str] = set()  # have a deadline, and nothing yet that wakes us then
 
     async def start(self) -> None:
@@ -111,14 +107,15 @@ class Requester(Side):
         copies = await self._delivery.left(self.pending, self._closing)
         self._unfinished = copies | (self._closing - self.pending)
         await self._read_deadlines()
+        if self._cancels is not None:
+            await self._cancels.names()  # Before anything of them is published.
         if self.canary is not None:
             self.canary.start(self.adopt, self.pending)
 
     async def _read_deadlines(self) -> None:
         written = await self._tickets.written()
         for exchange in self.pending:
-            known = exchange in written
-            ticket = await self._tickets.of(exchange) if known else implied(exchange)
+            ticket = await self._tickets.of(exchange) if exchange in written else implied(exchange)
             self._deadlines.note(exchange, ticket)
         self._timed = {name for name in self.pending if self._deadlines.left(name) is not None}
 
@@ -234,6 +231,8 @@ class Requester(Side):
         if exchange in self._unfinished:
             await self._delivery.resume(exchange)
             self._unfinished.discard(exchange)
+        if self._cancels is not None and self._cancels.wants(exchange):
+            await self._cancel(exchange, self._cancels)
         names = Names() if exchange in self._fresh else await self.observe(exchange)
         if not self._concerns(exchange, names):
             return None
@@ -242,6 +241,8 @@ class Requester(Side):
             step, again = self.plan(exchange, names, exchange in self.pending)
             if step is Step.WAIT:
                 break
+            if step is Step.PUBLISH and (rest := self._deadlines.rest(exchange)) > 0:
+                return rest if left is None else min(left, rest)
             done = await self._do(step, exchange, names)
             if done is Step.WAIT:
                 return left if self._doubts.is_held(exchange) else self._settings.settle
@@ -316,13 +317,15 @@ class Requester(Side):
             return self._hold(exchange, error)
         except (Unusable, UnusableMarker, NotAFile) as error:
             return await self._doubt(exchange, str(error))
-        await self._settle(exchange, copy, marker.outcome)
+        if await self._attempts.after_failure(marker, copy):
+            return await self._withdraw(exchange)
+        await self._settle(exchange, copy, marker.outcome, marker)
         return Step.COLLECT
 
     def _hold(self, exchange: str, error: NewerProtocol) -> Step:
         self._doubts.hold(exchange, error)
-        names = Names(True, True, True, True)
-        self._show_canary(exchange, names, f"it speaks protocol {error.spoken}")
+        trouble = f"it speaks protocol {error.spoken}"
+        self._show_canary(exchange, Names(True, True, True, True), trouble)
         return Step.WAIT
 
     def _forget(self, exchange: str) -> None:
@@ -339,43 +342,43 @@ class Requester(Side):
         return await self._send_again(exchange, reason) if is_judged else Step.WAIT
 
     async def _send_again(self, exchange: str, reason: str) -> Step:
-        """Give this attempt up; the request goes, and once B has swept it is published again."""
+        """Give this attempt up, and after the last one the exchange."""
         self._doubts.judged(exchange)
-        self._publications.forget(exchange)
-        ticket = await self._tickets.of(exchange)
         self.tally.refused += 1
-        log.warning(
-            "answer refused",
-            extra={"exchange": exchange, "reason": reason, "attempt": ticket.attempt},
-        )
-        if ticket.attempt >= self._settings.attempts or is_canary(exchange):
-            await self._give_up(exchange, ticket.attempt, reason)
-            return Step.COLLECT
-        await self._tickets.replace(exchange, replace(ticket, attempt=ticket.attempt + 1))
-        # Dropped here, not by the table: A still wants the exchange, just not this answer.
+        made = await self._attempts.after_refusal(exchange, reason)
+        if made is None:
+            return await self._withdraw(exchange)
+        await self._give_up(exchange, made, reason)
+        return Step.COLLECT
+
+    async def _withdraw(self, exchange: str) -> Step:
+        """The request goes, and once B has swept it is published again.
+
+        Dropped here, not by the table: A still wants the exchange, just not this answer.
+        """
         await self.drop(exchange, Step.DROP_MARKER)
         return Step.DROP_MARKER
 
     async def _give_up(self, exchange: str, attempts: int, reason: str) -> None:
-        problem = Problem(
-            "no-usable-answer",
-            "No usable answer came back",
-            f"Published {attempts} times; the last answer was refused: {reason}",
-            exchange,
-        )
+        problem = problems.no_usable_answer(exchange, attempts, reason)
         # The last answer is still there; its request is dropped only after this.
         files = await evidence.exchange_files(self.enriched, exchange, "answer")
         await self._fail(exchange, problem, {"evidence": {"attempt": attempts, "files": files}})
 
+    async def _cancel(self, exchange: str, cancels: Wishes) -> None:
+        """Somebody wants it no longer; one that is over already is not touched."""
+        if await self._desk.submit.stat(exchange):
+            return  # It is not ours yet; the look at it when it is will come here again.
+        if exchange in self.pending:
+            self._fresh.discard(exchange)
+            log.info("cancelled", extra={"exchange": exchange})
+            await self._fail(exchange, problems.cancelled(exchange))
+        await cancels.done(exchange)
+
     async def _expire(self, exchange: str) -> None:
         """Its deadline has passed: what is on the shares goes because A wants it no longer."""
         self._fresh.discard(exchange)
-        problem = Problem(
-            "deadline",
-            "No answer came in time",
-            f"It was wanted until {self._deadlines.text(exchange)} by host A's clock",
-            exchange,
-        )
+        problem = problems.too_late(exchange, self._deadlines.text(exchange))
         log.warning("expired", extra={"exchange": exchange, "reason": problem.detail})
         await self._fail(exchange, problem)
 
@@ -385,12 +388,14 @@ class Requester(Side):
         copy = await self._collection.conclude(exchange, problem, members)
         await self._settle(exchange, copy, Outcome.FAILED)
 
-    async def _settle(self, exchange: str, copy: str, outcome: Outcome) -> None:
+    async def _settle(
+        self, exchange: str, copy: str, outcome: Outcome, marker: ResponseMarker | None = None
+    ) -> None:
         """The private copy is safe: stop wanting the exchange, and deliver."""
         await self._desk.pending.move(exchange, self._desk.closing, exchange)
         self.pending.discard(exchange)
         self._closing.add(exchange)
         self._forget(exchange)
         self._unfinished.add(exchange)
-        await self._delivery.deliver(exchange, copy, outcome)
+        await self._delivery.deliver(exchange, copy, outcome, marker)
         self._unfinished.discard(exchange)

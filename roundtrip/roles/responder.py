@@ -16,7 +16,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from roundtrip.enrich import Withdrawn
@@ -32,32 +31,17 @@ from roundtrip.roles.line import Parked
 from roundtrip.roles.progress import ProgressFiles, Reporter
 from roundtrip.roles.quarantine import Reports, label_of
 from roundtrip.roles.request import NO_FILE, Request, RequestReader, Settling
-from roundtrip.roles.retries import Retries
 from roundtrip.roles.rooms import Rooms
+from roundtrip.roles.settings import ResponderSettings
 from roundtrip.roles.side import Side, is_strange, level_of, survey
 from roundtrip.roles.space import is_full
+from roundtrip.roles.wishes import Wishes
 from roundtrip.shares.port import SMALL, Folder, SharedFolder
 
 log = logging.getLogger("roundtrip.roles")
 
 _COPIES = 3
 """What a small answer takes on B's disk beside its kept copy: the ledger, its log and its notes."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResponderSettings:
-    """Times are in seconds, sizes in bytes.
-
-    `exchanges` are enriched at once; one request is answered `answers` times at most.
-    """
-
-    settle: float = 1.0
-    grace: float = 60.0
-    exchanges: int = 64
-    answers: int = 10
-    payload: int | None = None
-    refuse_empty_marker: bool = False
-    responder: tuple[tuple[str, str], ...] = ()
 
 
 class Responder(Side):
@@ -84,7 +68,7 @@ class Responder(Side):
         super().__init__(unenriched, enriched, grace=settings.grace, clock=clock, cleaner=cleaner)
         self._kept = KeptAnswers(kept)
         self._reports = Reports(reports)
-        self._retries = None if retries is None else Retries(retries)
+        self._retries = None if retries is None else Wishes(retries)
         self._enrich = enrich
         self._answers = Answers(
             enrich, unenriched, kept, self.tally, settings.responder, settings.settle
@@ -142,7 +126,7 @@ class Responder(Side):
         return [] if self._retries is None else await self._retries.names()
 
     async def heed_wishes(self) -> None:
-        """Somebody wishes that a name be looked at afresh: see `Retries`."""
+        """Somebody wishes that a name be looked at afresh: see `Wishes`."""
         for name in await self._wished():
             self._wake(name)
 
@@ -224,7 +208,7 @@ class Responder(Side):
             await self._report_broken(exchange, names)
         return again
 
-    async def _start_afresh(self, name: str, retries: Retries) -> None:
+    async def _start_afresh(self, name: str, retries: Wishes) -> None:
         """What was judged before counts no more; in this order, so that a crash repeats it."""
         self._broken_since.pop(name, None)
         self._reader.forget(name)

@@ -17,14 +17,37 @@ from roundtrip.protocol.names import CANARY, is_canary, is_exchange, ulid_of
 from roundtrip.shares.port import Folder, NotAFile
 
 _IN_NO_NAME = re.compile("[/\0]")
+_ADDRESS = re.compile(r"[^@\s<>,;:\"\\()\[\]]+@[^@\s<>,;:\"\\()\[\]]+")
+_LONGEST_ADDRESS = 254  # RFC 3696, erratum 1690
+_LONGEST_PAUSE = 86_400.0 * 7  # seconds
 _LONGEST = 4096  # characters; what is longer than a name may be is shortened, at a quadratic price
+
+
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """How often an exchange that failed is started again: `left` times, after `pause` seconds.
+
+    The pause doubles each time. `until` is when the present one ends (Unix time), and `used` how
+    many there were.
+    """
+
+    left: int
+    pause: float
+    used: int = 0
+    until: float | None = None
+
+    def begun(self, now: float) -> Restarts:
+        """One more, which waits first."""
+        return Restarts(self.left - 1, min(self.pause * 2, _LONGEST_PAUSE), self.used + 1,
+                        now + self.pause)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """`original_name` may hold surrogates for bytes that are not UTF-8 (PEP 383).
 
-    `reply` asks for an outcome record, which a waiting `send` or `Client` reads.
+    `reply` asks for an outcome record, which a waiting `send` or `Client` reads; `mail` is the
+    address that the exchange's end is mailed to.
     """
 
     original_name: str
@@ -32,6 +55,8 @@ class Ticket:
     deadline: str | None = None
     attempt: int = 1
     reply: bool = False
+    mail: str | None = None
+    again: Restarts | None = None
 
     def encode(self) -> bytes:
         """The ticket as JSON; surrogates survive as escapes."""
@@ -83,7 +108,24 @@ def decode(content: bytes) -> Ticket:
         deadline=_text(found.get("deadline")),
         attempt=attempt,
         reply=found.get("reply") is True,
+        mail=_text(found.get("mail")),
+        again=_restarts(found.get("again")),
     )
+
+
+def _restarts(found: object) -> Restarts | None:
+    """Half of it is none: then a failure is the end, which is told."""
+    if not isinstance(found, dict):
+        return None
+    left, pause, used, until = (found.get(key) for key in ("left", "pause", "used", "until"))
+    if type(left) is not int or type(used) is not int or not isinstance(pause, int | float):
+        return None
+    return Restarts(left, pause, used, until if isinstance(until, int | float) else None)
+
+
+def is_address(text: str) -> bool:
+    """Whether mail can be sent there: one plain `local@domain` and nothing around it."""
+    return len(text) <= _LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
 
 
 def is_file_name(name: str) -> bool:

@@ -149,6 +149,15 @@ class MemoryFolder:
         changed = self._disk.changed
         changed[to.label, new_name] = changed.pop((self.label, name), 0)
 
+    async def link(self, name: str, to: Folder, new_name: str) -> None:
+        assert isinstance(to, MemoryFolder)
+        async with _Guarded(self._disk, f"link {self.label}/{name} to {to.label}/{new_name}"):
+            content = self._content(name)
+            if new_name in to._files:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
+            to._files[new_name] = content
+            self._disk.touch(to.label, new_name)
+
     async def remove(self, name: str) -> bool:
         if name not in self._files:
             return False

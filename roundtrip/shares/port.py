@@ -158,3 +158,11 @@ class Folder(SharedFolder, Protocol):
 
     async def move(self, name: str, to: Folder, new_name: str, *, durable: bool = False) -> None:
         """Rename into `to`. An existing `new_name` is never replaced: FileExistsError."""
+
+    async def link(self, name: str, to: Folder, new_name: str) -> None:
+        """Give a file another name in `to`, which goes on when this one goes; it stays one file.
+
+        Raises:
+            FileExistsError: `new_name` is taken.
+            OSError: this file system has no hard links, or no more for this file.
+        """

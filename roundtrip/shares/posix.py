@@ -230,6 +230,10 @@ class PosixFolder:
         if durable or self._durable:
             await self._group.sync(to._fd)
 
+    async def link(self, name: str, to: Folder, new_name: str) -> None:
+        assert isinstance(to, PosixFolder)
+        os.link(name, new_name, src_dir_fd=self._fd, dst_dir_fd=to._fd, follow_symlinks=False)
+
     async def remove(self, name: str) -> bool:
         return writing.remove(self._fd, name)
 

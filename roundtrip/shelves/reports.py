@@ -9,8 +9,8 @@ from roundtrip.errors import InputError
 from roundtrip.places import Places
 from roundtrip.protocol.names import MARKER_SUFFIX, is_internal, marker_of, split
 from roundtrip.roles.quarantine import SUFFIX, label_of
-from roundtrip.roles.retries import wish
 from roundtrip.roles.side import is_strange
+from roundtrip.roles.wishes import wish
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.port import NotAFile
 from roundtrip.shares.posix import PosixFolder

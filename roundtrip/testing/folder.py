@@ -300,6 +300,11 @@ class FaultyFolder:
 
         await self._mutate("move away", name, effect, durable=durable)
 
+    async def link(self, name: str, to: Folder, new_name: str) -> None:
+        assert isinstance(to, FaultyFolder)
+        inner = to.inner
+        await to._mutate("link", new_name, lambda fate: self.inner.link(name, inner, new_name))
+
     async def remove(self, name: str) -> bool:
         return await self._mutate("remove", name, lambda fate: self.inner.remove(name))
 

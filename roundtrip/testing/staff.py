@@ -10,10 +10,11 @@ from roundtrip.roles.admission import Admission, InFlight
 from roundtrip.roles.desk import Desk
 from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.health import Health
-from roundtrip.roles.requester import Requester, RequesterSettings
-from roundtrip.roles.responder import Responder, ResponderSettings
+from roundtrip.roles.requester import Requester
+from roundtrip.roles.responder import Responder
 from roundtrip.roles.room import Room
 from roundtrip.roles.rooms import Rooms
+from roundtrip.roles.settings import RequesterSettings, ResponderSettings
 from roundtrip.roles.space import Disk
 from roundtrip.shares.port import Folder, SharedFolder
 from roundtrip.testing.enrichment import Enrichment, Ledger
@@ -65,6 +66,7 @@ def requester(reach: Reach, life: AgentLife, clock: Callable[[], float], terms: 
         desk,
         RequesterSettings(settle=terms.settle, grace=terms.grace, attempts=_PATIENT),
         clock=clock,
+        now=clock,
         admission=admission,
     )
 

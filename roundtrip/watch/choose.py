@@ -20,14 +20,30 @@ class Choice(NamedTuple):
 
 
 def choose(path: Path, wanted: str = "auto") -> Choice:
-    """Which backend reports the changes of the folder at `path`; `wanted`, unless it is `auto`."""
-    if wanted != "auto":
+    """Which backend reports the changes of the folder at `path`; `wanted`, unless it is `auto`.
+
+    `fanotify` is a wish for where `auto` would take inotify, and where the kernel has it.
+    """
+    if wanted not in ("auto", "fanotify"):
         return Choice(wanted, "the configuration asks for it")
     try:
         mountinfo = mounts.read()
     except FileNotFoundError:
         return Choice("poll", f"there is no {mounts.MOUNTINFO}, so there is no inotify either")
-    return choose_from(mountinfo, os.path.realpath(path))
+    choice = choose_from(mountinfo, os.path.realpath(path))
+    if wanted == "auto" or choice.backend == "poll":
+        return choice
+    return _fanotify(path)
+
+
+def _fanotify(path: Path) -> Choice:
+    # Not at the top: ctypes is for those who ask for it.
+    from roundtrip.watch.fanotify import refusal
+
+    reason = refusal(path)
+    if reason is None:
+        return Choice("fanotify", "the configuration asks for it")
+    return Choice("inotify", f"the configuration asks for fanotify, but {reason}")
 
 
 def choose_from(mountinfo: str, path: str) -> Choice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -49,7 +49,7 @@ class Watcher(Protocol):
     """Reports what happens in folders until it is closed. Made inside a running event loop."""
 
     backend: str
-    """`inotify` or `poll`."""
+    """`inotify`, `fanotify` or `poll`."""
 
     def add(self, folder: str, path: Path, kinds: frozenset[Kind]) -> None:
         """Report `kinds` of the folder at `path` under the key `folder`; RESCAN and GONE always.
@@ -81,9 +81,12 @@ _ADVICE = {
     errno.ENOTDIR: "it is not a folder",
     errno.EACCES: "this user may not read it",
 }
-_LIMITS = {
+_INOTIFY_LIMITS = {
     errno.ENOSPC: "the kernel's limit of inotify watches is reached;"
     " raise it with: sysctl fs.inotify.max_user_watches=1048576",
+}
+_NONE: Mapping[int, str] = {}
+_LIMITS = {
     errno.EMFILE: "this process has no descriptor left; raise it with: ulimit -n 65536"
     " (systemd: LimitNOFILE=65536)",
     errno.ENFILE: "this machine has no descriptor left; raise it with: sysctl fs.file-max",
@@ -91,9 +94,18 @@ _LIMITS = {
 }
 
 
-def unwatchable(path: Path, error: OSError) -> ShareError:
-    """The one line that says why `path` can't be watched and what to do."""
+def unwatchable(
+    path: Path,
+    error: OSError,
+    limits: Mapping[int, str] = _INOTIFY_LIMITS,
+    advices: Mapping[int, str] = _NONE,
+) -> ShareError:
+    """The one line that says why `path` can't be watched and what to do.
+
+    `limits` and `advices` are what a backend says of an errno; in `limits`, room is wanting.
+    """
     number = error.errno or 0
-    kind = NoRoom if number in _LIMITS else ShareError
-    advice = _LIMITS.get(number) or _ADVICE.get(number) or error.strerror or str(error)
-    return kind(f"{path} can't be watched: {advice}")
+    room = {**_LIMITS, **limits}
+    kind = NoRoom if number in room else ShareError
+    advice = room.get(number) or _ADVICE.get(number) or advices.get(number)
+    return kind(f"{path} can't be watched: {advice or error.strerror or error}")

@@ -9,5 +9,5 @@ from dataclasses import dataclass
 class WatchSettings:
     """Which backend reports changes, and the seconds between two looks where one has to poll."""
 
-    backend: str = "auto"  # auto | inotify | poll
+    backend: str = "auto"  # auto | inotify | fanotify | poll
     interval: float = 1.0

@@ -138,7 +138,12 @@ class Watch:
             from roundtrip.watch.inotify import InotifyWatcher
 
             return InotifyWatcher(self._deliver, self._on_full, self.check)
-        raise ConfigError([f"watch.backend: {backend!r} is none of auto, inotify, poll"])
+        if backend == "fanotify":
+            from roundtrip.watch.fanotify import FanotifyWatcher
+
+            return FanotifyWatcher(self._deliver, self._on_full, self.check)
+        names = "auto, inotify, fanotify, poll"
+        raise ConfigError([f"watch.backend: {backend!r} is none of {names}"])
 
     def _check_backend(self, folder: str, placed: _Placed) -> None:
         choice = self._choice(placed)
@@ -149,7 +154,8 @@ class Watch:
 
     def _choice(self, placed: _Placed) -> Choice:
         """The backend for what is at the path now, without touching a network mount there."""
-        if self._settings.backend == "auto" and os.path.exists(mounts.MOUNTINFO):
+        by_table = self._settings.backend in ("auto", "fanotify")
+        if by_table and os.path.exists(mounts.MOUNTINFO):
             choice = choose_from(mounts.read(), placed.real)
             if choice.backend == "poll":
                 return choice

@@ -109,7 +109,7 @@ def test_the_schema_is_valid_and_refuses_what_the_loader_refuses() -> None:
         {"role": "c"},
         {"limits": {"payload": "10XB"}},
         {"timing": {"grace": "1 week"}},
-        {"watch": {"backend": "fanotify"}},
+        {"watch": {"backend": "fanotyfi"}},
         {"outbox": 5},
         {"pipelines": {"p": {"steps": []}}},
         {"pipelines": {"p": {"steps": [{"name": "s"}]}}},

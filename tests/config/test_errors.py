@@ -63,7 +63,7 @@ WRONG_VALUES = [
     ("archive: on\nfailed: 1", "2: failed: must be a path or a mapping, not 1"),
     ("archive: true", "1: archive: must be a path, a mapping or off, not true"),
     ("log: info", "1: log: must be a mapping of keys to values, not text"),
-    ("watch: {backend: fanotify}", "1: watch.backend: this version does not have fanotify yet; use auto, inotify or poll"),
+    ("watch: {backend: fanotyfi}", "1: watch.backend: must be auto, inotify, fanotify or poll, not 'fanotyfi'; did you mean 'fanotify'?"),
     ("watch: {interval: 0}", "1: watch.interval: must be more than zero"),
     ("timing: {grace: 1:30}", "1: timing.grace: '1:30' is not a duration; write it like 500ms, 10s, 5m, 2h or 7d"),
     ("timing: {grace: -1}", "1: timing.grace: -1 is negative; a duration is zero or more"),

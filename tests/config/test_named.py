@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from roundtrip.config import load
 from roundtrip.config.named import NamedSecrets, written, written_header
 from roundtrip.enrich.settings import CommandSettings, HttpSettings
-from roundtrip.enrich.template import Template, Url
+from roundtrip.template import Template, Url
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,19}", fullmatch=True)
 

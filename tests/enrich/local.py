@@ -16,7 +16,12 @@ from roundtrip.enrich.settings import (
 from roundtrip.enrich.steps.local import local_step
 from roundtrip.enrich.store.memory import MemoryStore
 
-KINDS = {"run": CommandSettings, "use": PythonSettings, "file": LookupSettings}
+KINDS = {
+    "run": CommandSettings,
+    "shell": CommandSettings,
+    "use": PythonSettings,
+    "file": LookupSettings,
+}
 
 
 def settings(name: str = "s", **given: Any) -> StepSettings:

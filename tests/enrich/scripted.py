@@ -10,7 +10,7 @@ from roundtrip.enrich.faults import RecordFault
 from roundtrip.enrich.run import Run
 from roundtrip.enrich.settings import HttpSettings, StepSettings
 from roundtrip.enrich.steps import Answered
-from roundtrip.enrich.template import Fields
+from roundtrip.template import Fields
 
 Act = Callable[[str], Any]
 

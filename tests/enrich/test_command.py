@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from roundtrip import processes
 from roundtrip.enrich.faults import PassingFault, RecordFault, StepFault
 from roundtrip.enrich.settings import Batch, Retry
-from roundtrip.enrich.steps import processes
-from roundtrip.enrich.steps.exits import printable
+from roundtrip.programs import printable
 from tests.enrich.local import answer, new_run, step
 
 MIB = 1024 * 1024
@@ -187,7 +187,7 @@ async def test_of_stderr_only_the_end_is_kept() -> None:
         ("tell-nobody", "echo $TOKEN", "***"),
         ("Bearer tell-nobody", "echo $TOKEN", "***"),
         ("Bearer tell-nobody", "echo 401 for ${TOKEN#Bearer }", "401 for ***"),
-        ("tell-nobody", "printf %s $TOKEN; printf '%4089s' end", "end"),
+        ("tell-nobody", "printf %s $TOKEN; printf '%16377s' end", "end"),
     ],
 )
 async def test_what_the_environment_adds_is_not_shown_in_an_error(
@@ -457,6 +457,56 @@ async def test_a_whole_payload_may_take_longer_than_the_timeout_while_it_moves()
     with pytest.raises(PassingFault, match=r"not ended within 0\.5 s"):
         await whole(sh("sleep 1000", timeout=0.5), b"")
     assert children() == set()
+
+
+async def test_a_job_tells_its_percentage_on_stderr() -> None:
+    made = step(shell="cat; for n in 25 50; do echo $n% >&2; done", progress="([0-9]+)%")
+    out, run = await whole(made, b"payload")
+    assert (out, run.progress(0.0).done) == (b"payload", 0.5)
+
+
+async def test_a_job_of_several_steps_tells_how_far_all_of_them_are() -> None:
+    made = step(shell="echo 50% >&2", progress="([0-9]+)%")
+    run = new_run()
+    run.part = (2, 4)
+    await made.whole("x", io.BytesIO(), io.BytesIO(), run)
+    assert run.progress(0.0).done == 2.5 / 4
+
+
+async def test_a_jobs_silence_is_broken_by_its_percentage() -> None:
+    script = "for n in 1 2 3 4 5 6 7 8; do echo $n% >&2; sleep 0.1; done; echo done"
+    out, _ = await whole(step(shell=script, progress="([0-9]+)%", timeout=0.5), b"")
+    assert out == b"done\n"
+
+
+@pytest.mark.parametrize("script", ["false | cat", "cat | false | cat"])
+async def test_a_shells_pipeline_fails_with_any_of_its_parts(script: str) -> None:
+    with pytest.raises(RecordFault, match="bash: exit code 1"):
+        await whole(step(shell=script), b"x")
+
+
+async def test_a_shells_text_is_no_template() -> None:
+    out, _ = await whole(step(shell="awk '{name = $1; print name}' | sort"), b"b 1\na 2\n")
+    assert out == b"a\nb\n"
+
+
+async def test_a_job_knows_its_file_and_its_exchange() -> None:
+    out, _ = await whole(step(shell='echo "$ROUNDTRIP_NAME $ROUNDTRIP_EXCHANGE"'), b"", "a b")
+    assert out == b"a b x\n"
+
+
+async def test_a_failed_jobs_stderr_and_exit_code_are_for_the_problem_document() -> None:
+    script = "echo 5% >&2; echo $KEY >&2; echo two >&2; exit 7"
+    made = step(shell=script, progress="([0-9]+)%", environment={"KEY": "secret-word"})
+    with pytest.raises(RecordFault) as caught:
+        await whole(made, b"")
+    assert caught.value.members == {"exit_code": 7, "stderr": "***\ntwo\n"}
+
+
+async def test_a_killed_job_says_by_which_signal() -> None:
+    with pytest.raises(PassingFault) as caught:
+        await whole(step(shell="kill -KILL $$"), b"")
+    assert caught.value.members == {"signal": "SIGKILL", "stderr": ""}
 
 
 class Slow(io.RawIOBase):

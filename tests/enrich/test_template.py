@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roundtrip.enrich import RecordFault
-from roundtrip.enrich.template import Template, Url, header_text, structure
+from roundtrip.template import Template, Url, header_text, structure
 
 HOSTILE = [
     "a/b", "?x=1", "#top", "@evil.example", ":80", "//evil.example/", "\\\\evil", "%2f", "%25",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from roundtrip.roles.quarantine import Finding, Kind, Reports
-from roundtrip.roles.retries import Retries
+from roundtrip.roles.wishes import Wishes
 from roundtrip.shares.posix import PosixFolder
 from tests.quarantine.conftest import Site
 
@@ -119,7 +119,7 @@ def test_a_wish_to_retry_waits_for_the_agent(b: Site) -> None:
     code, out, _ = b("retry", label)
     assert code == 0 and "when it starts" in out
     folder = PosixFolder(b.root / "state/retry")
-    retries = Retries(folder)
+    retries = Wishes(folder)
     assert asyncio.run(retries.names()) == [STRANGE] and retries.wants(STRANGE)
     asyncio.run(retries.done(STRANGE))
     assert os.listdir(folder.path) == [] and not retries.wants(STRANGE)
@@ -133,7 +133,7 @@ def test_a_wish_to_retry_waits_for_the_agent(b: Site) -> None:
 def test_a_wish_that_is_none_is_removed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.json").write_bytes(content)
     folder = PosixFolder(tmp_path)
-    assert asyncio.run(Retries(folder).names()) == []
+    assert asyncio.run(Wishes(folder).names()) == []
     assert os.listdir(tmp_path) == []
     folder.close()
 

@@ -13,7 +13,7 @@ from roundtrip.protocol.names import marker_of, ulid_of
 from roundtrip.roles.enrichment import Answer
 from roundtrip.roles.quarantine import label_of
 from roundtrip.roles.responder import Responder
-from roundtrip.roles.retries import wish
+from roundtrip.roles.wishes import wish
 from tests.roles.driver import to_rest
 from tests.roles.world import EXCHANGE, ORIGINAL, World
 

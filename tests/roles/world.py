@@ -17,9 +17,10 @@ from roundtrip.roles.cleaning import Cleaner, requester_shelves
 from roundtrip.roles.desk import Desk
 from roundtrip.roles.enrichment import Answer
 from roundtrip.roles.health import Health
-from roundtrip.roles.requester import Requester, RequesterSettings
-from roundtrip.roles.responder import Responder, ResponderSettings
+from roundtrip.roles.requester import Requester
+from roundtrip.roles.responder import Responder
 from roundtrip.roles.retention import Bounds
+from roundtrip.roles.settings import RequesterSettings, ResponderSettings
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.memory import MemoryDisk, MemoryFolder
 

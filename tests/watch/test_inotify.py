@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from roundtrip.errors import ShareError
-from roundtrip.watch import inotify as inotify_module
+from roundtrip.watch import kernel
 from roundtrip.watch.inotify import InotifyWatcher
 from roundtrip.watch.mounts import MountChanges
 from roundtrip.watch.port import Event, Kind
@@ -241,7 +241,7 @@ async def test_a_process_without_descriptors_left_names_the_settings_to_raise(
 async def test_a_folder_that_stays_away_is_looked_for_ever_less_often(
     inotify: InotifyWatcher, recorder: Recorder, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inotify_module, "LAST_RETRY", 0.2)
+    monkeypatch.setattr(kernel, "LAST_RETRY", 0.2)
     loop, delays, enough = asyncio.get_running_loop(), list[float](), asyncio.Event()
     call_later = loop.call_later
 

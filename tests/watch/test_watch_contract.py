@@ -1,4 +1,4 @@
-"""What both backends promise alike: whoever uses one can use the other."""
+"""What all backends promise alike: whoever uses one can use another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from roundtrip.errors import ShareError
+from roundtrip.watch.fanotify import FanotifyWatcher
 from roundtrip.watch.inotify import InotifyWatcher
 from roundtrip.watch.poll import PollWatcher
 from roundtrip.watch.port import Event, Kind, Watcher
@@ -20,11 +21,13 @@ RESCAN = Event("in", "", Kind.RESCAN)
 GONE = Event("in", "", Kind.GONE)
 
 
-@pytest.fixture(params=["inotify", "poll"])
+@pytest.fixture(params=["inotify", "fanotify", "poll"])
 async def watcher(request: pytest.FixtureRequest, recorder: Recorder) -> AsyncIterator[Watcher]:
     made: Watcher
     if request.param == "inotify":
         made = InotifyWatcher(recorder.deliver)
+    elif request.param == "fanotify":
+        made = FanotifyWatcher(recorder.deliver)
     else:
         made = PollWatcher(recorder.deliver, interval=0.02)
     assert made.backend == request.param

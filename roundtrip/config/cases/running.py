@@ -26,8 +26,8 @@ from roundtrip.enrich.settings import (
     StepSettings,
 )
 from roundtrip.enrich.store.memory import MemoryStore
-from roundtrip.enrich.template import Url
 from roundtrip.errors import PipelineError
+from roundtrip.template import Url
 
 LONGEST = 10.0  # seconds of one test; pauses take no time in it
 

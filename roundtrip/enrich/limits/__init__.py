@@ -3,5 +3,6 @@
 from roundtrip.enrich.limits.figures import Figures
 from roundtrip.enrich.limits.gate import Gate, Governor
 from roundtrip.enrich.limits.quota import Spent
+from roundtrip.enrich.limits.share import Share
 
-__all__ = ["Figures", "Gate", "Governor", "Spent"]
+__all__ = ["Figures", "Gate", "Governor", "Share", "Spent"]

@@ -38,6 +38,12 @@ class Adaptive:
         self.most += calls
         self.limit += calls
 
+    def set_most(self, calls: int) -> None:
+        """The most is another now, and what was learnt is a part of it."""
+        if calls != self.most:
+            self.limit = max(1.0, self.limit * calls / self.most) if self.most else float(calls)
+            self.most = calls
+
     def refused(self, began: float, now: float, crowd: int) -> None:
         """The host has too much; `crowd` calls were under way when this one began."""
         if began >= self._cut_at:  # else it was made before the last cut could help: one round trip

@@ -6,6 +6,7 @@ import math
 
 from roundtrip.enrich.limits.pace import Pace
 from roundtrip.enrich.limits.quota import Quotas
+from roundtrip.enrich.limits.share import Share
 from roundtrip.enrich.limits.turns import Turns
 from roundtrip.enrich.run import Wait
 from roundtrip.enrich.settings import StepSettings
@@ -58,3 +59,10 @@ class Queue:
         self.settings = settings
         self.bounds = Bounds(settings.concurrency, Pace(settings.rate) if settings.rate else None)
         self.turns = Turns()
+
+    def share(self, share: Share, *, calls_host: bool) -> None:
+        """Keep to a part of the limits; how much runs at once is the host's, if one is called."""
+        if calls_host:
+            self.bounds.limit = share.calls(self.settings.concurrency)
+        if self.bounds.pace is not None:
+            self.bounds.pace.divide(share.of)

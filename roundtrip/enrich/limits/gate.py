@@ -14,6 +14,7 @@ from roundtrip.enrich.limits.figures import Figures, figures
 from roundtrip.enrich.limits.lane import Lane
 from roundtrip.enrich.limits.patience import Postponements
 from roundtrip.enrich.limits.quota import Quotas
+from roundtrip.enrich.limits.share import WHOLE, Share
 from roundtrip.enrich.retry import Sleep, persist
 from roundtrip.enrich.run import Run
 from roundtrip.enrich.settings import Breaker, HostSettings, Quota, StepSettings
@@ -41,6 +42,8 @@ class Governor:
         self._sleep = sleep
         self._now = now
         self._lanes: dict[tuple[str, bytes], Lane] = {}
+        self._local: list[Lane] = []  # those of steps that call no host
+        self._share = WHOLE
 
     @property
     def sleep(self) -> Sleep:
@@ -66,6 +69,16 @@ class Governor:
         )
         return Gate(lane, queue, self._sleep)
 
+    def share(self, share: Share) -> None:
+        """Keep to a part of all limits from now on: other workers have the rest.
+
+        How much of a step that calls no host runs at once is this machine's own affair. Quotas are
+        not divided: they are counted together, by `Counters`.
+        """
+        self._share = share
+        for lane in [*self._lanes.values(), *self._local]:
+            lane.share(share)
+
     def certificate(self, host: str) -> str:
         """The file of the certificate that is shown to a host; empty: none is."""
         return self._settings(host.lower()).cert or ""
@@ -80,13 +93,17 @@ class Governor:
         return found
 
     def _alone(self) -> Lane:
-        return Lane(NO_HOST, sleep=self._sleep, now=self._now)
+        lane = Lane(NO_HOST, sleep=self._sleep, now=self._now)
+        lane.share(self._share)
+        self._local.append(lane)
+        return lane
 
     def _lane(self, host: str, credential: bytes) -> Lane:
         settings = self._settings(host)
         lane = self._lanes.get((settings.name, credential))
         if lane is None:
             lane = Lane(settings, sleep=self._sleep, now=self._now)
+            lane.share(self._share)
             self._lanes[settings.name, credential] = lane
             counter = f"host {settings.name} {credential.hex()}".rstrip()
             changed = partial(lane.leased, lane.queues)

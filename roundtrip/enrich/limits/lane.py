@@ -22,6 +22,7 @@ from roundtrip.enrich.limits.bounds import Bounds, Queue
 from roundtrip.enrich.limits.breaker import CLOSED, Breaker
 from roundtrip.enrich.limits.hold import Hold
 from roundtrip.enrich.limits.pace import Pace
+from roundtrip.enrich.limits.share import WHOLE, Share
 from roundtrip.enrich.limits.weight import crowded, host_fault, spoke
 from roundtrip.enrich.retry import Sleep
 from roundtrip.enrich.run import Run, Wait
@@ -50,13 +51,29 @@ class Lane:
         self._settings = settings
         self._adaptive = Adaptive(self.bounds.limit)
         self._timer: asyncio.TimerHandle | None = None
+        self._share = WHOLE
 
     def join(self, queue: Queue) -> None:
         """One more step calls here. The host bears what all its steps want, unless it says less."""
         self.queues.append(queue)
+        queue.share(self._share, calls_host=bool(self.host))
         if self._settings.concurrency is None:
             self._adaptive.raise_most(queue.bounds.limit)
             self.bounds.limit = int(self._adaptive.limit)
+
+    def share(self, share: Share) -> None:
+        """Keep to a part of the limits from now on; calls under way end as they were begun."""
+        self._share = share
+        if self.bounds.pace is not None:
+            self.bounds.pace.divide(share.of)
+        for queue in self.queues:
+            queue.share(share, calls_host=bool(self.host))
+        whole = self._settings.concurrency
+        most = sum(each.bounds.limit for each in self.queues)
+        self._adaptive.set_most(most if whole is None else share.calls(whole))
+        self.bounds.limit = int(self._adaptive.limit)
+        if self._busy:
+            self.dispatch()
 
     @property
     def waiting(self) -> int:

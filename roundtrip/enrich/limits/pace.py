@@ -16,13 +16,19 @@ class Pace:
     `seconds` there are at most `calls` and one tick's calls.
     """
 
-    __slots__ = ("_due", "_every", "_slack", "step")
+    __slots__ = ("_due", "_every", "_rate", "_slack", "step")
 
     def __init__(self, rate: Rate) -> None:
-        self._every = rate.seconds / rate.calls
-        burst = max(1, math.floor(rate.calls * TICK / rate.seconds))
-        self._slack = (burst - 1) * self._every
+        self._rate = rate
         self._due = -math.inf
+        self.divide(1)
+
+    def divide(self, parts: int) -> None:
+        """From now on, keep to one of so many equal parts of the rate."""
+        rate = self._rate
+        self._every = parts * rate.seconds / rate.calls
+        burst = max(1, math.floor(rate.calls * TICK / (parts * rate.seconds)))
+        self._slack = (burst - 1) * self._every
         # half a tick: late by the other half, a timer still loses nothing
         self.step = TICK / 2 if burst > 1 else 0.0  # seconds; waking more often is not worth it
 

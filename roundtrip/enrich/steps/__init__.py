@@ -9,7 +9,7 @@ from typing import BinaryIO, Protocol
 from roundtrip.enrich.faults import RecordFault
 from roundtrip.enrich.run import Run
 from roundtrip.enrich.settings import StepSettings
-from roundtrip.enrich.template import Fields
+from roundtrip.template import Fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import BinaryIO
@@ -22,16 +22,14 @@ from roundtrip.enrich.run import Run
 from roundtrip.enrich.selecting import Selection
 from roundtrip.enrich.settings import CommandSettings, StepSettings
 from roundtrip.enrich.steps import Answered, Call
-from roundtrip.enrich.steps.arguments import Arguments
+from roundtrip.enrich.steps.arguments import arguments
 from roundtrip.enrich.steps.exits import judge, unstarted
+from roundtrip.enrich.steps.hearing import Hearing
 from roundtrip.enrich.steps.matching import Matching
-from roundtrip.enrich.steps.processes import Feed, NotStarted, Take, piped, started
 from roundtrip.enrich.steps.sent import Sent, written
-from roundtrip.enrich.template import Fields, structure
-
-# What a program may see of the agent's own environment; its secrets are not among it.
-INHERITED = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "TMPDIR", "TZ", "USER")
-DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+from roundtrip.processes import Feed, NotStarted, Take, piped, started
+from roundtrip.programs import DEFAULT_PATH, environment
+from roundtrip.template import Fields, structure
 
 
 class CommandCall:
@@ -72,21 +70,20 @@ class Command:
         self.selection = Selection(settings.select)
         self.selected = self.selection.names
         self.gate = governor.gate(pipeline, settings)
-        self.where = f"step {settings.name}: {command.run[0] if command.run else 'run'}"
+        run = command.words
+        self._program = run[0] if run else "run"
+        self.where = f"step {settings.name}: {self._program}"
         self._sent = Sent(settings)
-        self._arguments = Arguments(command.run, self._sent, batch=settings.batch is not None)
+        self._arguments = arguments(run, self._sent, batch=settings.batch is not None)
+        self._script = [] if command.shell is None else [command.shell.encode()]
         batch = settings.batch
         self._matching = Matching(batch) if batch else None
         self._item = structure(batch.item)[0] if batch and batch.item is not None else None
         self._limits = _limits(command.memory)
-        self._environment = {
-            "PATH": DEFAULT_PATH,
-            **{name: os.environ[name] for name in INHERITED if name in os.environ},
-            **command.environment,
-        }
+        self._environment = environment(command.environment)
         matched = batch and (batch.by, batch.key, batch.results)
-        environment = sorted(command.environment.items())
-        extra = (self.name, command.run, command.memory, environment, matched)
+        variables = sorted(command.environment.items())
+        extra = (self.name, run, *self._script, command.memory, variables, matched)
         self.identity = b"command" + repr(extra).encode() + self.selection.identity
 
     def call(self, fields: Fields) -> CommandCall:
@@ -112,7 +109,8 @@ class Command:
         from roundtrip.enrich.steps.command_whole import Pouring
 
         argv = self._arguments.render({"name": name})
-        await Pouring(self, argv, source, sink, run).run()
+        variables = {"ROUNDTRIP_EXCHANGE": run.exchange, "ROUNDTRIP_NAME": name}
+        await Pouring(self, argv, source, sink, run, variables).run()
         return None
 
     async def output(self, argv: Sequence[bytes], stdin: bytes, run: Run) -> bytes:
@@ -138,19 +136,32 @@ class Command:
 
         return await self.gate.call(attempt, run)
 
-    async def run(self, argv: Sequence[bytes], feed: Feed, take: Take, run: Run) -> None:
-        """Run the program once, to its end. RecordFault or Transient if that isn't a good one."""
-        program = shutil.which(self.command.run[0], path=self._environment["PATH"])
+    async def run(
+        self,
+        argv: Sequence[bytes],
+        feed: Feed,
+        take: Take,
+        run: Run,
+        hear: Hearing | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run the program once, to its end. RecordFault or Transient if that isn't a good one.
+
+        `hear` is told what it writes to stderr; `variables` are added to its environment.
+        """
+        program = shutil.which(self._program, path=self._environment["PATH"])
+        hear = hear or Hearing(None, run.tell)
         if program is None:
             raise StepFault(
                 "Program not found", f"{self.where}: no such program, or no right to it"
             )
         try:
             async with started(
-                [*self._limits, program.encode(), *argv], self._environment
+                [*self._limits, program.encode(), *argv, *self._script],
+                {**self._environment, **(variables or {})},
             ) as child:
                 run.stats.calls += 1
-                errors = await piped(child, feed, take)
+                errors = await piped(child, feed, take, hear) + hear.rest
         except NotStarted as refused:
             raise unstarted(refused.error, self.where) from None
         judge(child.code, errors, self.where, self.command.environment.values())

@@ -6,12 +6,13 @@ Memory stays constant both ways. Files are read and written in threads, so the l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from roundtrip.enrich.faults import Transient
 from roundtrip.enrich.run import Run
-from roundtrip.enrich.steps.processes import PIECE
+from roundtrip.enrich.steps.hearing import Hearing
+from roundtrip.processes import PIECE
 
 if TYPE_CHECKING:
     from roundtrip.enrich.steps.command import Command
@@ -25,13 +26,20 @@ class Pouring:
     """
 
     def __init__(
-        self, step: Command, argv: Sequence[bytes], source: BinaryIO, sink: BinaryIO, run: Run
+        self,
+        step: Command,
+        argv: Sequence[bytes],
+        source: BinaryIO,
+        sink: BinaryIO,
+        run: Run,
+        variables: Mapping[str, str],
     ) -> None:
         self._step = step
         self._argv = argv
         self._source = source
         self._sink = sink
         self._run = run
+        self._variables = variables
         self._held = bytearray()
         self._poured = False
         self._deadline: asyncio.Timeout | None = None
@@ -45,7 +53,10 @@ class Pouring:
         try:
             # `timeout` bounds the silence, not the whole: a large payload takes its time
             async with self._step.in_time() as self._deadline:
-                await self._step.run(self._argv, self._feed, self._take, self._run)
+                hear = Hearing(self._step.command.progress, self._tell)
+                await self._step.run(
+                    self._argv, self._feed, self._take, self._run, hear, self._variables
+                )
         except Transient as failure:
             if self._poured:
                 raise failure.fault from None
@@ -69,6 +80,10 @@ class Pouring:
             held = bytes(self._held)
             self._held.clear()
             await asyncio.to_thread(self._sink.write, held)
+
+    def _tell(self, share: float) -> None:
+        self._alive()
+        self._run.tell(share)
 
     def _alive(self) -> None:
         if self._deadline is not None and not self._deadline.expired():

@@ -17,7 +17,7 @@ from roundtrip.enrich.settings import LookupSettings, StepSettings
 from roundtrip.enrich.steps import Answered, Call
 from roundtrip.enrich.steps.tables import BrokenTable, Busy, Table, UnusableKey, check
 from roundtrip.enrich.steps.tables.file import TableFile
-from roundtrip.enrich.template import Fields, Template
+from roundtrip.template import Fields, Template
 
 PAUSE = 0.05  # seconds until a table that another program is writing is tried again
 

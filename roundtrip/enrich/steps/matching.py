@@ -11,7 +11,7 @@ import jmespath
 from roundtrip.enrich.faults import RecordFault
 from roundtrip.enrich.selecting import MISFIT
 from roundtrip.enrich.settings import Batch
-from roundtrip.enrich.template import Fields, Template
+from roundtrip.template import Fields, Template
 
 Search = Callable[[object], Any]
 

@@ -17,9 +17,9 @@ from roundtrip.enrich.run import Run
 from roundtrip.enrich.selecting import Selection
 from roundtrip.enrich.settings import PythonSettings, StepSettings
 from roundtrip.enrich.steps import Answered, Call
-from roundtrip.enrich.steps.exits import printable
 from roundtrip.enrich.steps.sent import Sent
-from roundtrip.enrich.template import Fields
+from roundtrip.programs import printable
+from roundtrip.template import Fields
 
 GROUP = "roundtrip.steps"
 

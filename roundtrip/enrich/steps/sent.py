@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from roundtrip.enrich import json_text
 from roundtrip.enrich.faults import RecordFault
 from roundtrip.enrich.settings import StepSettings
-from roundtrip.enrich.template import Field, Fields
+from roundtrip.template import Field, Fields
 
 
 class Sent:

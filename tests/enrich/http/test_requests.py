@@ -30,7 +30,7 @@ from roundtrip.enrich.steps.http import Http
 from roundtrip.enrich.steps.http.auth import digest
 from roundtrip.enrich.steps.http.target import Origin
 from roundtrip.enrich.store.memory import MemoryStore
-from roundtrip.enrich.template import Url
+from roundtrip.template import Url
 from tests.enrich.http.conftest import Ask
 
 RECORD = {"a": 'x"}&<', "n": 1.5, "secret": "no"}

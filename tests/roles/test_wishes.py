@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roundtrip.roles.retries import Retries, wish
+from roundtrip.roles.wishes import Wishes, wish
 from roundtrip.shares.posix import PosixFolder
 
 
@@ -20,7 +20,7 @@ async def test_what_is_no_wish_goes_and_what_can_not_go_stops_nothing(
     folder = PosixFolder(tmp_path)
     await wish(folder, "orders.csv")
     with caplog.at_level(logging.WARNING):
-        assert await Retries(folder).names() == ["orders.csv"]
+        assert await Wishes(folder).names() == ["orders.csv"]
     assert sorted(os.listdir(tmp_path)) == ["folder.json", "orders.csv.json"]
     assert [record.message for record in caplog.records] == ["not a wish", "not a wish"]
     folder.close()

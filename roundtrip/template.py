@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote
 
-from roundtrip.enrich.faults import RecordFault
+from roundtrip.errors import RecordFault
 
 Fields = Mapping[str, Any]
 

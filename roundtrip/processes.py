@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 PIECE = 1024 * 1024  # bytes; at most twice as many wait in memory
 PATIENCE = 2.0  # seconds between SIGTERM and SIGKILL
 LINGER = 1.0  # seconds to wait for more of stderr after the program's end
-TAIL = 4096  # bytes of stderr kept: its end says why
+TAIL = 16_384  # bytes of stderr kept: its end says why
 
 
 class NotStarted(Exception):
@@ -25,6 +25,7 @@ class NotStarted(Exception):
 
 Feed = Callable[[asyncio.StreamWriter], Awaitable[None]]
 Take = Callable[[bytes], Awaitable[None]]
+Hear = Callable[[bytes], bytes]
 
 
 class _Protocol(SubprocessStreamProtocol):
@@ -101,15 +102,16 @@ async def _launched(argv: Sequence[bytes], environment: Mapping[str, str]) -> Ch
     return Child(transport, protocol)
 
 
-async def piped(child: Child, feed: Feed, take: Take) -> bytes:
+async def piped(child: Child, feed: Feed, take: Take, hear: Hear = bytes) -> bytes:
     """Feed stdin and take stdout, both at once, until the program has ended; the tail of stderr.
 
-    Raises what `feed` or `take` raises. A program need not read its stdin.
+    `hear` gets each piece of stderr, and returns what is to be kept of it. A program need not read
+    its stdin. Raises what `feed` or `take` raises.
     """
     errors = bytearray()
 
     async def keep(piece: bytes) -> None:
-        errors.extend(piece)
+        errors.extend(hear(piece))
         del errors[:-TAIL]
 
     feeding = asyncio.create_task(_fed(child.stdin, feed))

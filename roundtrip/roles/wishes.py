@@ -1,9 +1,10 @@
-"""Wishes to look afresh: what `roundtrip quarantine retry` asks of B's agent.
+"""Wishes: what commands ask of a running agent about a name, by files in a folder of its own.
 
-    state/retry/<label>.json   {"v": 1, "name": ...}, renamed into place by the command; removed by
-                               the agent once it has forgotten what it knew of that name
+    state/retry/<label>.json    `quarantine retry` asks B to look at that name afresh
+    state/cancel/<label>.json   `cancel` asks A to give that exchange up
 
-A wish made while no agent runs is fulfilled by the next one.
+Each is {"v": 1, "name": ...}, renamed into place by the command, and removed by the agent once it
+is done. A wish made while no agent runs is fulfilled by the next one.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ log = logging.getLogger("roundtrip.roles")
 
 
 async def wish(folder: Folder, name: str) -> str:
-    """Ask that `name` be looked at afresh; returns the file that goes when this was done."""
+    """Put a wish about `name` into the folder; returns the file that goes when it was done."""
     file = label_of(name) + SUFFIX
     await folder.replace(file, json.dumps({"v": 1, "name": name}).encode())
     return file
 
 
-class Retries:
+class Wishes:
     """The folder of wishes, as the agent reads it."""
 
     def __init__(self, folder: Folder) -> None:
@@ -35,7 +36,7 @@ class Retries:
         self._files: dict[str, str] = {}
 
     async def names(self) -> list[str]:
-        """The names to look at afresh; wishes that can't be read are removed."""
+        """The names that somebody has a wish about; what can't be read is removed."""
         for file in await self._folder.names():
             if is_internal(file):
                 continue  # Being written just now.
@@ -63,9 +64,9 @@ class Retries:
         return name if usable and not {"/", "\0"} & set(name) else None
 
     def wants(self, name: str) -> bool:
-        """Whether somebody wishes that `name` be looked at afresh."""
+        """Whether somebody has a wish about `name`."""
         return name in self._files
 
     async def done(self, name: str) -> None:
-        """It was."""
+        """It was fulfilled."""
         await self._folder.remove(self._files.pop(name))

@@ -1,0 +1,1 @@
+"""Deliveries: what host A does with a result beyond the inbox."""

@@ -1,0 +1,156 @@
+"""The `mail` delivery: one mail for each file, through the configured server (RFC 5321).
+
+    parcel -> message -> connect -> STARTTLS -> AUTH -> MAIL FROM, RCPT TO, DATA
+
+smtplib blocks, so each mail has a thread; a cancelled one has its connection cut.
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+import socket
+import ssl
+from contextlib import closing, suppress
+from email.message import EmailMessage
+from functools import cached_property
+
+from roundtrip.deliver.fields import Fielding
+from roundtrip.deliver.message import Letters
+from roundtrip.deliver.port import Parcel, Undelivered
+from roundtrip.deliver.settings import DeliverySettings, MailSettings, Server
+from roundtrip.deliver.threads import beside
+
+log = logging.getLogger("roundtrip.deliver")
+
+_SHOWN = 300  # characters of a server's words
+_NO_SPACE = 552  # RFC 5321 section 4.2.3, RFC 1870 section 6.1: this mail is too large
+
+
+class Mail:
+    """Mails the parcels of one delivery; implements `Delivery`."""
+
+    def __init__(self, settings: DeliverySettings, action: MailSettings) -> None:
+        self._server = action.server
+        self._letters = Letters(action)
+        self._fields = Fielding(settings.fields)
+        self._timeout = settings.timeout
+
+    async def deliver(self, parcel: Parcel) -> None:
+        """Return once the server has taken the mail (250 after DATA)."""
+        fields = await self._fields.of(parcel, self._letters.fields)
+        posting = _Posting(self._server, self._context, self._timeout)
+
+        def post() -> dict[str, tuple[int, bytes]]:
+            return posting.send(self._letters.write(parcel, fields))
+
+        refused = await beside(post, posting.cut)
+        if refused:
+            reasons = "; ".join(f"{to}: {_words(*why)}" for to, why in refused.items())
+            if any(code < 500 for code, _ in refused.values()):
+                raise Undelivered(True, f"{self._server.host} refused {reasons}")
+            log.warning(
+                "recipients refused",
+                extra={
+                    "delivery": parcel.delivery, "exchange": parcel.exchange, "reason": reasons,
+                },
+            )  # fmt: skip
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self._server.ca)
+        except (OSError, ssl.SSLError) as error:
+            text = f"mail.ca: {self._server.ca}: {error.strerror or error}"
+            raise Undelivered(True, text, away=True) from None
+
+    async def aclose(self) -> None:
+        """Nothing is left: each mail has a connection of its own."""
+
+
+class _Posting:
+    """One conversation with the server, in a thread."""
+
+    def __init__(self, server: Server, context: ssl.SSLContext, timeout: float) -> None:
+        self._server = server
+        self._context = context
+        self._timeout = timeout
+        self._smtp: smtplib.SMTP | None = None
+        self._is_cut = False
+
+    def send(self, mail: EmailMessage) -> dict[str, tuple[int, bytes]]:
+        """Hand the mail over; returns the recipients that were refused, others having been taken.
+
+        Raises:
+            Undelivered: nobody gets it.
+        """
+        try:
+            smtp = self._connected()
+            with closing(smtp):
+                self._prepare(smtp)
+                refused = smtp.send_message(mail)
+                with suppress(smtplib.SMTPException, OSError):  # The server has the mail.
+                    smtp.quit()
+            return refused
+        except smtplib.SMTPRecipientsRefused as error:
+            raise self._refused_all(error.recipients) from None
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
+            raise judged(error, self._server.host) from None
+
+    def _connected(self) -> smtplib.SMTP:
+        # Without a name of ours, smtplib would ask the DNS for one.
+        name, host, port = socket.gethostname(), self._server.host, self._server.port
+        if self._server.tls == "tls":
+            self._smtp = smtplib.SMTP_SSL(
+                host, port, name, timeout=self._timeout, context=self._context
+            )
+        else:
+            self._smtp = smtplib.SMTP(host, port, name, timeout=self._timeout)
+        if self._is_cut:
+            self._smtp.close()
+        return self._smtp
+
+    def _prepare(self, smtp: smtplib.SMTP) -> None:
+        if self._server.tls == "starttls":
+            smtp.starttls(context=self._context)  # raises if the server doesn't: never in clear
+        if self._server.user is not None:
+            smtp.login(self._server.user, self._server.password)
+
+    def _refused_all(self, refused: dict[str, tuple[int, bytes]]) -> Undelivered:
+        reasons = "; ".join(f"{to}: {_words(*why)}" for to, why in refused.items())
+        is_passing = any(code < 500 for code, _ in refused.values())
+        return Undelivered(is_passing, f"{self._server.host} refused {reasons}")
+
+    def cut(self) -> None:
+        """End at once, from another thread: its next word meets a closed connection."""
+        self._is_cut = True
+        connection = None if self._smtp is None else self._smtp.sock
+        if connection is not None:
+            with suppress(OSError):  # It has ended by itself.
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def judged(error: Exception, host: str) -> Undelivered:
+    """What a failure means: of the server, of the sender, or of this mail (RFC 5321 4.2.1)."""
+    if isinstance(error, smtplib.SMTPSenderRefused):
+        text = f"{host} refused the sender: {_words(error.smtp_code, error.smtp_error)}"
+        this_mail = error.smtp_code == _NO_SPACE
+        return Undelivered(not this_mail, text, away=not this_mail)
+    if isinstance(error, smtplib.SMTPDataError):
+        text = f"{host} refused the mail: {_words(error.smtp_code, error.smtp_error)}"
+        return Undelivered(error.smtp_code < 500, text)
+    if isinstance(error, smtplib.SMTPResponseException):  # greeting, HELO, STARTTLS, AUTH
+        text = f"{host}: {_words(error.smtp_code, error.smtp_error)}"
+        return Undelivered(True, text, away=True)
+    if isinstance(error, smtplib.SMTPNotSupportedError) and "SMTPUTF8" in str(error):
+        return Undelivered(False, f"{host}: takes no address that is not ASCII")
+    if isinstance(error, UnicodeError):
+        return Undelivered(False, f"an address can't be written for {host}: {error}")
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return Undelivered(True, f"{host}: {' '.join(str(words).split())}", away=True)
+
+
+def _words(code: int, said: bytes | str) -> str:
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return f"{code} {line}"[:_SHOWN]

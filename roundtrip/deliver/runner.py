@@ -1,0 +1,298 @@
+"""The runner of one delivery: takes what is due, tries, and tries again; no other runner waits.
+
+push --> heap by time --> attempt, a few at once --> delivered: the entry goes
+           ^                  |--> again later: the entry says when, and why
+           |                  '--> dead: the entry goes to dead/
+           '-- pause of the parcel, or of all while the receiver is away
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from roundtrip.deliver.entry import Entry
+from roundtrip.deliver.pauses import pause
+from roundtrip.deliver.port import Delivery, Listening, Undelivered
+from roundtrip.deliver.settings import DeliverySettings
+from roundtrip.deliver.shelf import Shelf
+
+log = logging.getLogger("roundtrip.deliver")
+
+_LINGER = 1.0  # seconds that what is in hand has to end by itself when the agent stops
+_DISK_PAUSE = 10.0  # seconds before the queue's own folder is tried again after an error
+
+
+@dataclass(slots=True)
+class Count:
+    """What a runner has come to in this life."""
+
+    delivered: int = 0
+    failed: int = 0
+    dead: int = 0
+
+
+class Runner:
+    """Delivers what is in one shelf. Everything happens in the running event loop."""
+
+    def __init__(
+        self,
+        settings: DeliverySettings,
+        shelf: Shelf,
+        folder: Path,
+        make: Callable[[], Delivery],
+        *,
+        trouble: Callable[[str | None], None] = lambda text: None,
+        now: Callable[[], float] = time.time,
+        dice: random.Random | None = None,
+    ) -> None:
+        """`folder` is the shelf's; `make` may raise what `Delivery.deliver` may.
+
+        `trouble` is told why nothing can be delivered, and None once something can.
+        """
+        self.settings = settings
+        self.shelf = shelf
+        self.count = Count()
+        self._folder = folder
+        self._make = make
+        self._trouble = trouble
+        self._now = now
+        self._dice = dice or random.Random()
+        self._delivery: Delivery | None = None
+        self._due: list[tuple[float, str]] = []  # by the loop's clock
+        self._known: set[str] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._away = 0  # attempts in a row at which the receiver was away
+        self._reason = ""
+        self._not_before = 0.0  # by the loop's clock: nobody goes before
+        self._changed = asyncio.Event()
+        self._turned = asyncio.Event()  # an attempt has ended
+        self._is_open = False
+        self._task: asyncio.Task[None] | None = None
+
+    def push(self, exchange: str) -> None:
+        """Something is due; harmless if that is known."""
+        if exchange not in self._known:
+            self._known.add(exchange)
+            heapq.heappush(self._due, (0.0, exchange))
+            self._changed.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many are due, and not being tried."""
+        return len(self._due)
+
+    @property
+    def running(self) -> int:
+        """How many are being tried."""
+        return len(self._running)
+
+    def start(self) -> None:
+        """Begin; what is pushed earlier or later is delivered."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=self._name)
+
+    @property
+    def _name(self) -> str:
+        return f"deliver {self.settings.name}"
+
+    def is_busy(self, horizon: float = 0.0) -> bool:
+        """Whether something is being tried, or will be within `horizon` seconds."""
+        if self._running or not self._is_open:
+            return bool(self._running)
+        soon = asyncio.get_running_loop().time() + horizon
+        return bool(self._due) and max(self._due[0][0], self._not_before) <= soon
+
+    async def until_idle(self, horizon: float) -> None:
+        """Wait until nothing is being tried, or will be within `horizon` seconds."""
+        while self.is_busy(horizon):
+            self._turned.clear()
+            await self._turned.wait()
+
+    async def stop(self) -> None:
+        """End soon; what is not delivered stays due."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._running:
+            _, late = await asyncio.wait(self._running.values(), timeout=_LINGER)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._delivery is not None:
+            await self._delivery.aclose()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._open()
+        self._is_open = True
+        while True:
+            self._changed.clear()
+            rest = self._begin_what_is_due(loop.time())
+            try:
+                async with asyncio.timeout(rest):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass  # Something is due now.
+
+    async def _open(self) -> None:
+        """Receivers that come by themselves must find somebody before anything is due."""
+        if not self.settings.listens:
+            return
+        failures = 0
+        while True:
+            try:
+                await self._ready()
+                return
+            except Undelivered as told:
+                failures += 1
+                self._trouble(told.text)
+                await asyncio.sleep(self._pause(failures))
+
+    async def _ready(self) -> Delivery:
+        if self._delivery is None:
+            made = self._make()
+            if isinstance(made, Listening):
+                await made.open()
+                self._trouble(None)
+            self._delivery = made
+        return self._delivery
+
+    def _begin_what_is_due(self, now: float) -> float | None:
+        """Begin attempts; returns in how many seconds the next one is due, None if none is."""
+        if now < self._not_before:
+            return self._not_before - now
+        most = 1 if self._away else self.settings.concurrency
+        while self._due and len(self._running) < most:
+            if self._due[0][0] > now:
+                return self._due[0][0] - now
+            _, exchange = heapq.heappop(self._due)
+            task = asyncio.get_running_loop().create_task(self._attempt(exchange), name=self._name)
+            self._running[exchange] = task
+        return None
+
+    async def _attempt(self, exchange: str) -> None:
+        again: float | None = None
+        try:
+            again = await self._try(exchange)
+        except OSError as error:  # The queue's own disk.
+            log.warning("delivery held", extra=self._about(exchange, reason=str(error)))
+            again = _DISK_PAUSE
+        except Exception:
+            log.exception("defect", extra=self._about(exchange))
+            again = self.settings.max_delay
+        finally:
+            del self._running[exchange]
+            if again is None:
+                self._known.discard(exchange)
+            else:
+                later = asyncio.get_running_loop().time() + again
+                heapq.heappush(self._due, (later, exchange))
+            self._changed.set()
+            self._turned.set()
+
+    async def _try(self, exchange: str) -> float | None:
+        """Try once, if it is time; returns in how many seconds to come back, None for never."""
+        try:
+            entry = await self.shelf.read(exchange)
+        except ValueError as error:
+            log.error("delivery unreadable", extra=self._about(exchange, reason=str(error)))
+            return None
+        if entry is None:
+            return None  # Somebody has dropped it.
+        left = 0.0 if entry.next is None else entry.next - self._now()
+        if 0 < left <= self.settings.max_delay:  # Else somebody has set the clock.
+            return left
+        if self._away and self._is_expired(entry):
+            failure = Undelivered(False, self._reason)
+        else:
+            found = await self._outcome(entry)
+            if found is None:
+                await self._done(entry)
+                return None
+            failure = found
+        return await self._failed(entry, failure)
+
+    async def _outcome(self, entry: Entry) -> Undelivered | None:
+        """Hand over; returns why it didn't work, None if it did."""
+        limit = asyncio.timeout(self.settings.timeout)
+        try:
+            async with limit:
+                delivery = await self._ready()
+                await delivery.deliver(entry.parcel(self.settings.name, self._folder))
+        except Undelivered as told:
+            return told
+        except TimeoutError as error:
+            if not limit.expired():
+                return _unexpected(error)
+            return Undelivered(True, f"no end within {self.settings.timeout:g} s")
+        except Exception as error:
+            log.debug("delivery raised", exc_info=error, extra=self._about(entry.exchange))
+            return _unexpected(error)
+        return None
+
+    async def _done(self, entry: Entry) -> None:
+        await self.shelf.remove(entry.exchange)
+        self._away, self._reason = 0, ""
+        self._trouble(None)
+        self.count.delivered += 1
+        attempt = entry.attempts + 1
+        log.info("delivery done", extra=self._about(entry.exchange, attempt=attempt))
+
+    async def _failed(self, entry: Entry, failure: Undelivered) -> float | None:
+        if failure.passing and not self._is_expired(entry):
+            return await self._postpone(entry, failure)
+        why = f"expired: {failure.text}" if failure.passing or self._away else failure.text
+        entry = entry.after(why, None)
+        await self.shelf.bury(entry)
+        self.count.dead += 1
+        log.error(
+            "delivery dead",
+            extra=self._about(entry.exchange, reason=entry.error, attempt=entry.attempts),
+        )
+        return None
+
+    async def _postpone(self, entry: Entry, failure: Undelivered) -> float:
+        again = self._pause(entry.attempts + 1)
+        if failure.after is not None:
+            again = min(max(again, failure.after), self.settings.max_delay)
+        if failure.away:
+            self._rest(failure)
+        entry = entry.after(failure.text, self._now() + again)
+        await self.shelf.write(entry)
+        self.count.failed += 1
+        log.warning(
+            "delivery failed",
+            extra=self._about(
+                entry.exchange, reason=entry.error, attempt=entry.attempts, again=round(again, 3)
+            ),
+        )
+        return again
+
+    def _rest(self, failure: Undelivered) -> None:
+        """Nobody else is tried before a pause is over; those that fail at once make it once."""
+        self._reason = failure.text
+        self._trouble(failure.text)
+        now = asyncio.get_running_loop().time()
+        if now >= self._not_before:
+            self._away += 1
+            rest = max(self._pause(self._away), failure.after or 0.0)
+            self._not_before = now + min(rest, self.settings.max_delay)
+
+    def _pause(self, attempts: int) -> float:
+        return pause(attempts, self.settings.min_delay, self.settings.max_delay, self._dice)
+
+    def _is_expired(self, entry: Entry) -> bool:
+        return self._now() - entry.queued >= self.settings.expire
+
+    def _about(self, exchange: str, **extra: object) -> dict[str, object]:
+        return {"delivery": self.settings.name, "exchange": exchange, **extra}
+
+
+def _unexpected(error: BaseException) -> Undelivered:
+    return Undelivered(True, f"{type(error).__name__}: {' '.join(str(error).split())}")

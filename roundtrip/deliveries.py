@@ -1,0 +1,99 @@
+"""Puts an agent's deliveries together: folders below state/deliveries, runners, lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from roundtrip.config import Settings
+from roundtrip.deliver.engine import Deliveries
+from roundtrip.deliver.entry import DEAD, exchange_of
+from roundtrip.deliver.make import maker
+from roundtrip.deliver.runner import Runner
+from roundtrip.deliver.settings import DeliverySettings
+from roundtrip.deliver.shelf import Shelf
+from roundtrip.errors import ShareError
+from roundtrip.places import Places
+from roundtrip.roles.health import Health, Severity
+from roundtrip.roles.outgoing import Lane
+from roundtrip.shares.port import Folder
+from roundtrip.shares.posix import PosixFolder
+
+Open = Callable[[Path], PosixFolder]
+"""Opens a folder that is closed with the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """What the agent gets: its runners, and the lanes that its requester writes to."""
+
+    deliveries: Deliveries
+    lanes: list[Lane]
+
+    @property
+    def folders(self) -> list[Folder]:
+        """Where a killed life may have left in-flight files."""
+        return [lane.folder for lane in self.lanes]
+
+
+def outbound(settings: Settings, places: Places, open_: Open, health: Health) -> Outbound:
+    """Make and open the folders of all configured deliveries; without any, nothing.
+
+    Raises:
+        ShareError: one can't be made or opened.
+    """
+    lanes, runners = [], []
+    for each in settings.deliveries:
+        lane, runner = _lane(each, places, open_, health)
+        lanes.append(lane)
+        runners.append(runner)
+    _tell_of_strangers(settings, places, health)
+    wishes = open_(places.deliveries) if lanes else None
+    return Outbound(Deliveries(runners, wishes), lanes)
+
+
+def _lane(
+    each: DeliverySettings, places: Places, open_: Open, health: Health
+) -> tuple[Lane, Runner]:
+    folder = places.deliveries / each.name
+    try:
+        (folder / DEAD).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ShareError(f"{folder}: can't make this folder: {error.strerror}") from error
+    due, dead = open_(folder), open_(folder / DEAD)
+    shelf = Shelf(due, dead)
+    key = f"deliver.{each.name}"
+
+    def trouble(text: str | None) -> None:
+        if text is None:
+            health.clear(key)
+        else:
+            words = f"delivery {each.name} is held up: {text}"
+            health.report(key, words, Severity.WARNING)
+
+    runner = Runner(each, shelf, folder, maker(each), trouble=trouble)
+    return Lane(each, due, shelf, runner.push), runner
+
+
+def strangers(settings: Settings, places: Places) -> Iterator[tuple[str, int]]:
+    """Deliveries that are due though they are not configured any more, and how many parcels."""
+    known = {each.name for each in settings.deliveries}
+    try:
+        folders = sorted(places.deliveries.iterdir())
+    except OSError:
+        return
+    for folder in folders:
+        if folder.name in known or not folder.is_dir():
+            continue
+        if count := sum(exchange_of(path.name) is not None for path in folder.iterdir()):
+            yield folder.name, count
+
+
+def _tell_of_strangers(settings: Settings, places: Places, health: Health) -> None:
+    for name, count in strangers(settings, places):
+        text = (
+            f"{places.deliveries / name} holds {count} due, but no delivery {name} is configured; "
+            f"configure it again, or: roundtrip deliveries drop {name} --all"
+        )
+        health.report(f"deliver.{name}", text, Severity.WARNING)

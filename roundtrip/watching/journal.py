@@ -1,0 +1,228 @@
+"""What is known of files that were handled: one line each, on disk before it counts.
+
+    <state>/lock       held by the one watch that uses this state
+    <state>/journal    a line for what became of each file; the last line of a path counts
+    <state>/claims/    a file for each run: made before it begins, gone when the journal has its end
+
+A line is only appended; when half of the lines say nothing any more, the rest is written anew. What
+is known of a file that has gone is forgotten, so the journal is as long as the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from roundtrip.errors import ShareError
+
+JOURNAL = "journal"
+VERSION = 1
+_SLACK = 1000  # lines that say nothing any more are worth no rewriting up to this many
+
+_KEPT_NS = 30 * 24 * 3600 * 10**9  # of files whose folder was replaced, or is not mounted
+
+DONE, FAILED, RETRY = "done", "failed", "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of a file: `run` is the last run's number, `again` when it is due (epoch)."""
+
+    path: str  # relative to the watched folder
+    identity: str
+    outcome: str  # done | failed | retry
+    run: int
+    place: str = ""  # what was at the watched path (`finding.Place`)
+    attempts: int = 1
+    interruptions: int = 0
+    reason: str | None = None
+    again: float | None = None
+    dead: str | None = None  # where the file was moved to
+
+    def is_old(self) -> bool:
+        """Whether what is known is not worth keeping, if the file isn't there."""
+        return time.time_ns() - self.run > _KEPT_NS
+
+
+class Memory:
+    """Entries that end with the process."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._last = 0
+
+    def get(self, path: str) -> Entry | None:
+        """What is known of the file at a path."""
+        return self._entries.get(path)
+
+    def add(self, entry: Entry) -> None:
+        """Remember what became of a file."""
+        self._entries[entry.path] = entry
+        self._last = max(self._last, entry.run)
+
+    def forget(self, path: str) -> None:
+        """The file has gone."""
+        self._entries.pop(path, None)
+
+    def entries(self) -> list[Entry]:
+        """Everything that is known."""
+        return list(self._entries.values())
+
+    def next_run(self) -> int:
+        """A run's number: larger than all before, whatever the clock does."""
+        self._last = max(self._last + 1, time.time_ns())
+        return self._last
+
+    def flush(self) -> None:
+        """Make durable what was added."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Journal(Memory):
+    """Entries in a state folder, whose lock the caller holds.
+
+    Raises:
+        ShareError: it can't be read, or belongs to another folder.
+    """
+
+    def __init__(self, state: Path, folder: str) -> None:
+        super().__init__()
+        self._path = state / JOURNAL
+        self._folder = folder
+        self._waiting: list[Entry] = []
+        self._lines = 0
+        self._opened = -1
+        try:
+            self._load()
+        except OSError as error:
+            raise ShareError(f"{self._path}: can't be read: {error.strerror}") from None
+
+    def _load(self) -> None:
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            self._rewrite()
+            return
+        head = _parsed(lines[0]) or {}
+        if head.get("v") != VERSION:
+            raise ShareError(f"{self._path}: not a journal of this version; move it away")
+        if head.get("folder") != self._folder:
+            raise ShareError(
+                f"{self._path.parent}: this is the state of {head.get('folder')!a}; "
+                "give each folder a --state of its own"
+            )
+        for entry in _entries(lines[1:]):
+            super().add(entry)
+        self._rewrite()  # Without a line that a power cut has torn.
+
+    def add(self, entry: Entry) -> None:
+        """Remember what became of a file; durable with the next `flush`."""
+        super().add(entry)
+        self._waiting.append(entry)
+
+    def flush(self) -> None:
+        """Make durable what was added.
+
+        Raises:
+            OSError: it is not; what was added stays so, and the next flush tries again.
+        """
+        if not self._waiting:
+            return
+        if self._lines > 2 * len(self._entries) + _SLACK:
+            self._rewrite()
+        else:
+            lines = b"".join(map(_line, self._waiting))
+            begin = os.lseek(self._opened, 0, os.SEEK_END)
+            try:
+                _write_all(self._opened, lines)
+                os.fdatasync(self._opened)
+            except OSError:
+                os.ftruncate(self._opened, begin)
+                raise
+            self._lines += len(self._waiting)
+        self._waiting.clear()
+
+    def _rewrite(self) -> None:
+        part = self._path.with_name(f".{JOURNAL}.part")
+        opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            head = json.dumps({"v": VERSION, "folder": self._folder}).encode() + b"\n"
+            _write_all(opened, head + b"".join(map(_line, self._entries.values())))
+            os.fsync(opened)
+            os.rename(part, self._path)
+            sync_folder(self._path.parent)
+        except BaseException:
+            os.close(opened)
+            raise
+        self.close()
+        self._opened, self._lines = opened, len(self._entries)
+
+    def close(self) -> None:
+        if self._opened >= 0:
+            os.close(self._opened)
+            self._opened = -1
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_all(opened: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(opened, view) :]
+
+
+def _line(entry: Entry) -> bytes:
+    # Escaped, as json.dumps does by itself: names of any bytes come back as they were.
+    return json.dumps({k: v for k, v in asdict(entry).items() if v is not None}).encode() + b"\n"
+
+
+def _entries(lines: list[bytes]) -> Iterator[Entry]:
+    for line in lines:
+        fields = _parsed(line)
+        if fields is not None and (entry := entry_of(fields)) is not None:
+            yield entry
+
+
+def _parsed(line: bytes) -> dict[str, object] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def entry_of(fields: dict[str, object]) -> Entry | None:
+    """The entry that was written down as these fields; None if they are no entry."""
+    try:
+        return Entry(**fields)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def failed_in(state: Path) -> list[Entry]:
+    """What failed for good, by the journal of a state folder, whoever uses it now.
+
+    Raises:
+        ShareError: it can't be read.
+    """
+    try:
+        lines = (state / JOURNAL).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ShareError(f"{state / JOURNAL}: can't be read: {error.strerror}") from None
+    last = {entry.path: entry for entry in _entries(lines[1:])}
+    return [entry for entry in last.values() if entry.outcome == FAILED]

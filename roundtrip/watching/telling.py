@@ -1,0 +1,106 @@
+"""What a watch tells: results on stdout, one to a line; troubles on stderr, one to a line."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from roundtrip.protocol.documents import is_unicode, printable
+from roundtrip.protocol.markers import timestamp
+
+
+class Teller:
+    """Writes to stdout and stderr; `form` is `lines`, `nul` or `json`.
+
+    What can't be written since the reader has gone raises BrokenPipeError.
+    """
+
+    def __init__(self, form: str, top: str, shown: str) -> None:
+        self.form = form
+        self._top = top
+        self._shown = shown  # the folder as the user wrote it
+
+    def file(self, path: str) -> None:
+        """A file is complete, and no command is run for it."""
+        end = b"\0" if self.form == "nul" else b"\n"
+        _write(os.fsencode(os.path.join(self._shown, path)) + end)
+
+    def record(self, path: str, event: str, size: int | None, **fields: Any) -> None:
+        """The same, or how a run ended, as one JSON object to a line."""
+        if self.form != "json":
+            return
+        found = {
+            "time": timestamp(time.time()),
+            **named("path", os.path.join(self._top, path)),
+            **named("name", os.path.basename(path)),
+            "event": event,
+            "size": size,
+            **{key: value for key, value in fields.items() if value is not None},
+        }
+        _write(json.dumps(found).encode() + b"\n")
+
+    def trouble(self, text: str) -> None:
+        """One line for people."""
+        # Nobody reads it, or the disk is full: no reason to stop the work.
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"roundtrip: {printable(text)}\n".encode())
+
+    def shown(self, path: str) -> str:
+        """A file as people are told of it."""
+        return os.path.join(self._shown, path)
+
+
+def named(key: str, text: str) -> dict[str, str]:
+    """A name in JSON; one that isn't UTF-8 is there to be read, and as base64 of its bytes."""
+    if is_unicode(text):
+        return {key: text}
+    raw = os.fsencode(text)
+    return {
+        key: raw.decode(errors="replace"),
+        f"{key}_base64": base64.b64encode(raw).decode(),
+    }
+
+
+def _write(content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(sys.stdout.fileno(), view) :]
+
+
+class Reader:
+    """Calls `gone` on the running loop as soon as nobody reads stdout any more.
+
+    A pipe whose reader has gone is told as an error by poll(2) (POLLERR), for which nothing need be
+    asked; asyncio asks for more, so an epoll of our own stands between.
+    """
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll: select.epoll | None = select.epoll()
+        try:
+            self._epoll.register(sys.stdout.fileno(), 0)
+        except OSError:  # EPERM: a plain file, which has no reader.
+            self._epoll.close()
+            self._epoll = None
+            return
+        self._gone = gone
+        self._loop.add_reader(self._epoll.fileno(), self._call)
+
+    def _call(self) -> None:
+        self.close()
+        self._gone()
+
+    def close(self) -> None:
+        """Look no more."""
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None

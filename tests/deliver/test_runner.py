@@ -1,0 +1,358 @@
+"""The runner of a delivery, by a virtual clock: when it tries, when it gives up, whom it spares."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roundtrip.deliver.entry import Entry, file_of
+from roundtrip.deliver.port import Parcel, Undelivered
+from roundtrip.deliver.runner import Runner
+from roundtrip.deliver.settings import DeliverySettings, ExecSettings
+from roundtrip.deliver.shelf import Shelf
+from roundtrip.shares.memory import MemoryDisk
+from roundtrip.testing.loop import virtually
+
+BEGAN = 1.7e9
+SETTINGS = DeliverySettings("tell", ExecSettings(("true",)), expire=1000.0, timeout=30.0)
+
+
+def entry_of(number: int = 0, **more: Any) -> Entry:
+    entry = Entry(
+        exchange=f"01ARZ3NDEKTSV4RRFFQ69G5F{number:02d}-orders.json",
+        outcome="enriched",
+        original_name="orders.json",
+        path="/inbox/orders.json",
+        size=2,
+        sha256="",
+        created="",
+        ended="",
+        queued=BEGAN,
+    )
+    return replace(entry, **more)
+
+
+class Receiver:
+    """A delivery that a test tells what to do; notes what it got, and when."""
+
+    def __init__(self, act: Callable[[Parcel], Awaitable[None]] | None = None) -> None:
+        self.act = act
+        self.got: list[tuple[float, str, int]] = []
+        self.closed = False
+
+    async def deliver(self, parcel: Parcel) -> None:
+        now = round(asyncio.get_running_loop().time(), 3)
+        self.got.append((now, parcel.exchange[24:26], parcel.attempt))
+        if self.act is not None:
+            await self.act(parcel)
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """A shelf in memory and its runner, which may have several lives."""
+
+    def __init__(self, settings: DeliverySettings = SETTINGS) -> None:
+        self.settings = settings
+        self.disk = MemoryDisk()
+        self.shelf = Shelf(self.disk.folder("due"), self.disk.folder("dead"))
+        self.troubles: list[str | None] = []
+
+    def put(self, *entries: Entry) -> None:
+        for entry in entries:
+            self.disk.files["due"][file_of(entry.exchange)] = entry.encode()
+            self.disk.files["due"]["~" + entry.exchange] = b"{}"
+
+    async def life(self, receiver: Receiver, seconds: float) -> Runner:
+        loop = asyncio.get_running_loop()
+        runner = Runner(
+            self.settings, self.shelf, Path("/due"), lambda: receiver,
+            trouble=self.troubles.append, now=lambda: BEGAN + loop.time(), dice=random.Random(1),
+        )  # fmt: skip
+        runner.start()
+        for exchange in await self.shelf.entries():
+            runner.push(exchange)
+        await self.shelf.drop_orphans(keep=())
+        await asyncio.sleep(seconds)
+        await runner.stop()
+        return runner
+
+    def entry(self, number: int = 0) -> Entry | None:
+        return asyncio.run(self.shelf.read(entry_of(number).exchange))
+
+    def dead(self, number: int = 0) -> Entry | None:
+        return asyncio.run(self.shelf.read_dead(entry_of(number).exchange))
+
+
+def failing(*failures: Exception, then: Callable[[], Exception | None] = lambda: None) -> Receiver:
+    left = list(failures)
+
+    async def act(parcel: Parcel) -> None:
+        failure = left.pop(0) if left else then()
+        if failure is not None:
+            raise failure
+
+    return Receiver(act)
+
+
+def passing(text: str = "not now", **more: Any) -> Undelivered:
+    return Undelivered(True, text, **more)
+
+
+def run(bench: Bench, receiver: Receiver, seconds: float) -> Runner:
+    async def main() -> Runner:
+        return await bench.life(receiver, seconds)
+
+    return virtually(main)
+
+
+def test_what_is_delivered_is_gone_with_its_content() -> None:
+    bench, receiver = Bench(), Receiver()
+    bench.put(entry_of(1), entry_of(2))
+    runner = run(bench, receiver, 1.0)
+    assert [number for _, number, _ in receiver.got] == ["01", "02"]
+    assert bench.disk.files == {"due": {}, "dead": {}}
+    assert runner.count.delivered == 2
+    assert receiver.closed
+
+
+def test_a_failed_delivery_is_tried_again_with_growing_pauses() -> None:
+    bench, receiver = Bench(), failing(then=passing)
+    bench.put(entry_of())
+    run(bench, receiver, 120.0)
+    times = [when for when, _, _ in receiver.got]
+    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    for number, pause in enumerate(pauses):
+        assert 0.5 * 2**number <= pause <= 2**number + 0.1
+    assert len(pauses) >= 5
+    assert len({round(pause / 2**n, 3) for n, pause in enumerate(pauses)}) > 1, "no jitter"
+    assert [attempt for _, _, attempt in receiver.got] == list(range(1, len(times) + 1))
+
+
+def test_attempts_and_pauses_go_on_after_a_restart() -> None:
+    bench, receiver = Bench(), failing(then=lambda: passing("come back later"))
+    bench.put(entry_of())
+    run(bench, receiver, 20.0)
+    before = bench.entry()
+    assert before is not None
+    assert before.attempts == len(receiver.got) >= 4
+    assert before.error == "come back later"
+    assert before.next is not None
+    again = Receiver()
+    left = before.next - BEGAN  # the next life's clock begins at 0
+    run(bench, again, left + 1)
+    assert again.got == [(pytest.approx(left, abs=0.1), "00", before.attempts + 1)]
+
+
+def test_what_will_never_be_delivered_is_dead_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.put(entry_of())
+    run(bench, failing(Undelivered(False, "no such mailbox")), 1.0)
+    dead = bench.dead()
+    assert dead is not None
+    assert (dead.attempts, dead.error) == (1, "no such mailbox")
+    assert set(bench.disk.files["dead"]) == {"~" + dead.exchange, file_of(dead.exchange)}
+    assert bench.disk.files["due"] == {}
+    assert [record.message for record in caplog.records] == ["delivery dead"]
+
+
+def test_what_is_not_delivered_in_time_is_dead() -> None:
+    bench, receiver = Bench(), failing(then=passing)
+    bench.put(entry_of())
+    run(bench, receiver, 2500.0)
+    dead = bench.dead()
+    assert dead is not None
+    assert dead.error == "expired: not now"
+    assert receiver.got[-1][0] >= 1000.0
+    assert receiver.got[-2][0] < 1000.0
+
+
+def test_what_was_due_before_the_host_was_off_gets_one_attempt_at_least() -> None:
+    bench, receiver = Bench(), Receiver()
+    bench.put(entry_of(queued=BEGAN - 1e6))
+    run(bench, receiver, 1.0)
+    assert len(receiver.got) == 1
+    assert bench.dead() is None
+
+
+def test_a_receiver_that_is_away_is_not_asked_with_every_parcel() -> None:
+    bench, receiver = Bench(), failing(then=lambda: passing(away=True))
+    bench.put(*map(entry_of, range(50)))
+    run(bench, receiver, 100.0)
+    assert len(receiver.got) <= 12
+    assert bench.troubles.count("not now") == len(receiver.got)
+    back = Receiver()
+    run(bench, back, 100.0)
+    assert len(back.got) == 50
+    assert bench.troubles[-1] is None
+
+
+def test_the_first_success_ends_the_pause_of_all() -> None:
+    bench, receiver = Bench(), failing(*[passing(away=True) for _ in range(6)])
+    bench.put(*map(entry_of, range(20)))
+    run(bench, receiver, 60.0)
+    assert bench.disk.files["due"] == {}
+    first, probes, others = receiver.got[:4], receiver.got[4:7], receiver.got[7:]
+    assert [when for when, _, _ in first] == [0.0] * 4, "as many at once as are allowed"
+    assert len({when for when, _, _ in probes}) == 3, "one at a time while it is away"
+    assert {when for when, _, attempt in others if attempt == 1} == {probes[-1][0]}
+
+
+def test_while_the_receiver_is_away_nothing_waits_longer_than_its_time() -> None:
+    bench, receiver = Bench(), failing(then=lambda: passing("gone", away=True))
+    bench.put(*map(entry_of, range(50)))
+    run(bench, receiver, 3000.0)
+    assert bench.disk.files["due"] == {}
+    assert all((entry := bench.dead(number)) and "gone" in str(entry.error) for number in range(50))
+
+
+def test_the_receiver_s_own_pause_is_kept_within_bounds() -> None:
+    bench, receiver = Bench(), failing(passing(after=100.0), passing(after=1e9))
+    bench.put(entry_of())
+    run(bench, receiver, 900.0)
+    times = [when for when, _, _ in receiver.got]
+    assert times[1] >= 100.0
+    assert times[2] - times[1] == pytest.approx(600.0, abs=1.0)
+
+
+def test_one_that_hangs_is_ended_and_does_not_delay_the_others() -> None:
+    async def hang(parcel: Parcel) -> None:
+        if "00-" in parcel.exchange:
+            await asyncio.sleep(1e9)
+
+    bench, receiver = Bench(), Receiver(hang)
+    bench.put(*map(entry_of, range(10)))
+    run(bench, receiver, 20.0)
+    assert len(receiver.got) == 10
+    assert max(when for when, _, _ in receiver.got) == 0.0
+    hung = bench.entry(0)
+    assert hung is not None
+    assert hung.attempts == 0, "the agent has ended before: it stays due as it was"
+    run(bench, receiver, 31.0)
+    hung = bench.entry(0)
+    assert hung is not None
+    assert hung.error == "no end within 30 s"
+
+
+def test_only_so_many_are_tried_at_once() -> None:
+    at_once: list[int] = []
+    now = 0
+
+    async def count(parcel: Parcel) -> None:
+        nonlocal now
+        now += 1
+        at_once.append(now)
+        await asyncio.sleep(1.0)
+        now -= 1
+
+    bench = Bench(replace(SETTINGS, concurrency=3))
+    bench.put(*map(entry_of, range(10)))
+    run(bench, Receiver(count), 10.0)
+    assert len(at_once) == 10
+    assert max(at_once) == 3
+
+
+def test_an_adapter_s_defect_is_a_failure_like_another() -> None:
+    bench = Bench()
+    bench.put(entry_of())
+    run(bench, failing(KeyError("oh\nno")), 0.4)
+    entry = bench.entry()
+    assert entry is not None
+    assert entry.error == "KeyError: 'oh\\nno'"
+
+
+def test_what_somebody_has_dropped_is_not_delivered() -> None:
+    bench, receiver = Bench(), Receiver()
+
+    async def main() -> None:
+        runner = Runner(SETTINGS, bench.shelf, Path("/due"), lambda: receiver)
+        runner.push(entry_of().exchange)
+        runner.start()
+        await asyncio.sleep(1.0)
+        await runner.stop()
+
+    virtually(main)
+    assert receiver.got == []
+
+
+def test_an_entry_that_cannot_be_read_is_told_and_left(caplog: pytest.LogCaptureFixture) -> None:
+    bench, receiver = Bench(), Receiver()
+    bench.put(entry_of(1))
+    bench.disk.files["due"][file_of(entry_of(0).exchange)] = b"{half"
+    run(bench, receiver, 1.0)
+    assert len(receiver.got) == 1
+    assert file_of(entry_of(0).exchange) in bench.disk.files["due"]
+    assert [record.message for record in caplog.records] == ["delivery unreadable"]
+
+
+class Death(BaseException):
+    """SIGKILL."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("outcome", [None, passing(), Undelivered(False, "never")])
+def test_killed_between_any_two_steps_nothing_is_forgotten(
+    number: int, moment: str, outcome: Undelivered | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each mutation of the queue is a place to die at; the next life finishes what was begun."""
+    caplog.set_level(logging.CRITICAL)
+    bench = Bench()
+    bench.put(entry_of())
+    seen: list[str] = []
+
+    async def guard(when: str, operation: str) -> None:
+        if when == "before":
+            seen.append(operation)
+        if when == moment and len(seen) == number + 1:
+            raise Death
+
+    async def die() -> None:
+        bench.disk.guard = guard
+        receiver = failing() if outcome is None else failing(outcome)
+        loop = asyncio.get_running_loop()
+        runner = Runner(
+            SETTINGS, bench.shelf, Path("/due"), lambda: receiver,
+            now=lambda: BEGAN + loop.time(),
+        )  # fmt: skip
+        await bench.shelf.entries()
+        with contextlib.suppress(Death):
+            await runner._try(entry_of().exchange)
+        assert len(receiver.got) == 1
+
+    virtually(die)
+
+    async def nothing(when: str, operation: str) -> None:
+        """The next life lives."""
+
+    bench.disk.guard = nothing
+    again = Receiver()
+    run(bench, again, 10.0)
+    is_dead = bench.dead() is not None
+    assert bench.disk.files["due"] == {} or not seen
+    if outcome is not None:
+        assert is_dead != bool(again.got), "dead, or delivered by the next life"
+    if is_dead:
+        assert set(bench.disk.files["dead"]) == {
+            file_of(entry_of().exchange), "~" + entry_of().exchange,
+        }  # fmt: skip
+
+
+def test_what_was_dead_is_delivered_after_all_when_somebody_asks() -> None:
+    bench = Bench()
+    bench.put(entry_of())
+    run(bench, failing(Undelivered(False, "no such mailbox")), 1.0)
+    assert asyncio.run(bench.shelf.exhume(entry_of().exchange, BEGAN))
+    receiver = Receiver()
+    run(bench, receiver, 1.0)
+    assert receiver.got == [(0.0, "00", 1)]
+    assert bench.disk.files == {"due": {}, "dead": {}}

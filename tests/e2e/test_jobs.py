@@ -1,0 +1,359 @@
+"""Jobs: sent by pipe, waited for later, started again, and alive through every interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.e2e.api import Api
+from tests.e2e.conftest import MakeWorld
+from tests.e2e.payloads import sample
+from tests.e2e.world import PATIENCE, REPOSITORY, World, wait_until
+
+
+def waiting_sender(world: World, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    """A `send` whose exchange is published, and not answered."""
+    sender = subprocess.Popen(
+        world.a.command("send", *arguments),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert sender.stdin is not None
+    sender.stdin.write(b"content")
+    sender.stdin.close()
+    sender.stdin = None
+    return sender
+
+
+def sent(world: World, path: Path, *arguments: str) -> str:
+    done = world.a.run("send", "-t", "poll", path, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode().strip()
+
+
+def file(world: World, name: str, content: bytes = b"content") -> Path:
+    path = world.folder / name
+    path.write_bytes(content)
+    return path
+
+
+# By pipe
+
+
+def test_a_job_stands_in_a_shell_s_pipeline(running: World) -> None:
+    asked = sample(Random(6), "orders.jsonl", 20_000)
+    send = " ".join(running.a.command("send", "-t", "pipe", "--name", "orders.jsonl", "-"))
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"cat | {send} | cat"],
+        input=asked.content, capture_output=True, timeout=60, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == asked.result
+    assert not list(running.inbox.iterdir())
+
+
+def test_files_sent_by_pipe_come_in_their_order(running: World, api: Api) -> None:
+    paths = [file(running, f"{number}.raw", b"%d\n" % number) for number in range(20)]
+    done = running.a.run("send", "-t", "pipe", *paths)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"".join(b"%d\n" % number for number in range(20))
+    assert done.stderr.decode().splitlines()[-1] == "roundtrip: 20 files: 20 enriched"
+
+
+def test_one_that_fails_is_told_and_the_others_are_printed(running: World) -> None:
+    paths = [file(running, "1.raw", b"1\n"), file(running, "x.json", b"{"), file(running, "2.raw")]
+    done = running.a.run("send", "-t", "pipe", *paths)
+    assert done.returncode == 1
+    assert done.stdout == b"1\ncontent"
+    lines = done.stderr.decode().splitlines()
+    assert "x.json: " in lines[0]
+    assert lines[-1] == "roundtrip: 3 files: 2 enriched, 1 failed"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_pipe_says_how_to_pick_its_answer_up(
+    number: signal.Signals, running: World, api: Api
+) -> None:
+    api.hold()
+    sender = waiting_sender(running, "-t", "pipe", "--name", "slow.raw", "-")
+    wait_until(lambda: api.waiting, "B is asking")
+    sender.send_signal(number)
+    out, err = sender.communicate(timeout=PATIENCE)
+    assert sender.returncode == 128 + number
+    assert out == b""
+    [line] = err.decode().splitlines()
+    assert "roundtrip poll " in line
+    api.release()
+    done = running.a.run("poll", line.rpartition(" ")[2])
+    assert (done.returncode, done.stdout) == (0, b"content")
+
+
+def test_a_reader_that_leaves_loses_nothing(running: World, tmp_path: Path) -> None:
+    content = os.urandom(1_000_000)
+    send = " ".join(running.a.command("send", "-t", "pipe", "--name", "big.raw", "-"))
+    done = subprocess.run(
+        ["bash", "-c", f"{send} | head -c 1000"],
+        input=content, capture_output=True, timeout=60, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert done.stdout == content[:1000]
+    [line] = done.stderr.decode().splitlines()
+    found = running.a.run("poll", line.rpartition(" ")[2])
+    assert (found.returncode, found.stdout) == (0, content)
+
+
+def test_on_a_terminal_many_files_are_one_bar(running: World) -> None:
+    paths = [file(running, f"{number}.raw") for number in range(40)]
+    master, slave = pty.openpty()
+    sender = subprocess.Popen(
+        running.a.command("send", "--wait", *paths),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave, cwd=REPOSITORY,
+    )  # fmt: skip
+    os.close(slave)
+    shown = b""
+    try:
+        while piece := os.read(master, 65536):
+            shown += piece
+    except OSError:  # EIO: the other end is closed.
+        pass
+    os.close(master)
+    out, _ = sender.communicate(timeout=PATIENCE)
+    assert sender.returncode == 0
+    assert len(out.splitlines()) == 40
+    text = shown.decode()
+    assert "40 files" in text
+    assert "40 enriched" in text
+    assert "17.raw" not in text
+
+
+def test_hundreds_of_files_are_waited_for_with_one_watch(running: World) -> None:
+    # max_user_instances is 128 on most systems; each file had an inotify instance of its own.
+    paths = [file(running, f"{number}.raw", b"x") for number in range(300)]
+    done = running.a.run("send", "--wait", *paths)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 300
+
+
+# To be picked up
+
+
+def test_a_job_is_picked_up_when_its_sender_likes(running: World, api: Api) -> None:
+    api.hold()
+    name = sent(running, file(running, "x.raw"))
+    done = running.a.run("poll", name, "--timeout", "0.2")
+    assert (done.returncode, done.stdout) == (6, b"")
+    api.release()
+    for _ in range(2):
+        done = running.a.run("poll", name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"content", b"")
+    assert (running.inbox / "x.raw").exists()
+    done = running.a.run("poll", name, "--remove")
+    assert (done.returncode, done.stdout) == (0, b"content")
+    assert not (running.inbox / "x.raw").exists()
+    done = running.a.run("poll", name)
+    assert (done.returncode, len(done.stderr.splitlines())) == (7, 1)
+
+
+def test_asking_once_waits_for_nothing(running: World, api: Api) -> None:
+    api.hold()
+    name = sent(running, file(running, "x.raw"))
+    assert running.a.run("poll", name, "--timeout", "0").returncode == 6
+    api.release()
+    running.result("x.raw")
+    wait_until(lambda: running.a.run("poll", name, "--timeout", "0").returncode == 0, "it is done")
+
+
+def test_a_failed_job_says_why_and_its_exit_status_says_so(running: World) -> None:
+    name = sent(running, file(running, "x.json", b"{no"))
+    done = running.a.run("poll", name)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_expired_job_has_an_exit_status_of_its_own(running: World, api: Api) -> None:
+    api.hold()
+    name = sent(running, file(running, "x.raw"), "--deadline", "1s")
+    done = running.a.run("poll", name)
+    api.release()
+    assert (done.returncode, done.stdout) == (12, b"")
+    assert b"No answer came in time" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["01ARZ3NDEKTSV4RRFFQ69G5FAV-x", "../x", ""])
+def test_a_name_that_nobody_has_sent_is_refused_in_one_line(name: str, running: World) -> None:
+    done = running.a.run("poll", name)
+    assert done.returncode == 7
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_can_be_picked_up_is_listed(running: World, api: Api) -> None:
+    assert running.a.run("poll").stdout == b""
+    first = sent(running, file(running, "1.raw"))
+    running.result("1.raw")
+    api.hold()
+    second = sent(running, file(running, "2.raw"))
+    running.drop("not-sent.raw", b"x")
+    wait_until(lambda: api.waiting == 2, "both are at the API")
+    found = [json.loads(line) for line in running.a.run("poll", "--json").stdout.splitlines()]
+    assert found == [
+        {"exchange": first, "stage": "enriched"},
+        {"exchange": second, "stage": "requested"},
+    ]
+    api.release()
+
+
+def test_a_sent_job_needs_no_agent_and_outlives_every_restart(world: World, api: Api) -> None:
+    api.hold()
+    name = sent(world, file(world, "x.raw"))
+    poller = subprocess.Popen(
+        world.a.command("poll", name, "-i", "1"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY,
+    )  # fmt: skip
+    for life in range(3):
+        world.start()
+        wait_until(lambda before=life: api.calls["echo:x.raw"] > before, "B is asking")
+        world.a.kill()
+        world.b.kill()
+    world.start()
+    api.release()
+    out, _ = poller.communicate(timeout=PATIENCE)
+    assert (poller.returncode, out) == (0, b"content")
+
+
+# Given up
+
+
+def test_a_cancelled_job_fails_at_once_and_b_stops_working_on_it(running: World, api: Api) -> None:
+    api.hold()
+    name = sent(running, file(running, "x.raw"))
+    wait_until(lambda: api.waiting, "B is asking")
+    done = running.a.run("cancel", name)
+    assert (done.returncode, done.stdout.decode()) == (0, f"{name}  cancelled\n")
+    done = running.a.run("poll", name)
+    assert done.returncode == 1
+    assert b"It was cancelled" in done.stderr
+    assert (running.failed / "x.raw").read_bytes() == b"content"
+    api.release()
+    running.wait_swept()
+    assert not list(running.inbox.iterdir())
+    assert not list(running.a.folder("state/cancel").iterdir())
+
+
+def test_a_job_is_cancelled_before_any_agent_has_seen_it(world: World, api: Api) -> None:
+    name = sent(world, file(world, "x.raw"))
+    done = world.a.run("cancel", name)
+    assert done.returncode == 0
+    assert b"when an agent runs" in done.stdout
+    world.start()
+    assert world.a.run("poll", name).returncode == 1
+    world.wait_swept()
+    assert not api.calls
+
+
+def test_what_is_answered_can_not_be_cancelled(running: World) -> None:
+    name = sent(running, file(running, "x.raw"))
+    running.result("x.raw")
+    running.wait_closed()
+    done = running.a.run("cancel", name, name)
+    assert done.returncode == 7
+    assert len(done.stderr.splitlines()) == 2
+    assert running.a.run("poll", name).stdout == b"content"
+
+
+# Started again
+
+
+def flaky(fails: int, count: Path) -> dict[str, Any]:
+    """A pipeline whose program fails so many times; it leaves a line in `count` each time."""
+    script = (
+        f'echo "$ROUNDTRIP_EXCHANGE" >> {count}; test $(wc -l < {count}) -gt {fails} '
+        "|| { echo 'not today' >&2; exit 3; }; cat"
+    )
+    step = {"name": "job", "command": {"shell": script}}
+    return {"jobs": {"match": ["*.job"], "format": "raw", "steps": [step]}}
+
+
+def test_a_failed_job_is_started_again_after_a_pause(make_world: MakeWorld, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    world = make_world(b={"pipelines": flaky(2, count)})
+    world.start()
+    path = file(world, "x.job")
+    done = world.a.run("send", "-t", "pipe", path, "--attempts", "5", "--pause", "200ms")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"content", b"")
+    assert len(count.read_text().splitlines()) == 3
+    assert len(world.a.events("failed, again")) == 2
+    assert "not today" in world.a.events("failed, again")[0]["reason"]
+
+
+def test_the_last_failure_is_the_answer(make_world: MakeWorld, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    world = make_world(b={"pipelines": flaky(99, count)})
+    world.start()
+    path = file(world, "x.job")
+    done = world.a.run("send", "-t", "pipe", path, "--attempts", "2", "--pause", "100ms")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert len(count.read_text().splitlines()) == 2
+    document = json.loads((world.failed / "x.job.problem.json").read_text())
+    assert document["exit_code"] == 3
+    assert document["stderr"] == "not today\n"
+    assert (world.failed / "x.job").read_bytes() == b"content"
+
+
+def test_a_pause_outlives_the_agents(make_world: MakeWorld, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    world = make_world(b={"pipelines": flaky(1, count)})
+    world.start()
+    name = sent(world, file(world, "x.job"), "--attempts", "2", "--pause", "3s")
+    wait_until(lambda: world.a.events("failed, again"), "it has failed")
+    world.a.kill()
+    world.a.start()
+    assert len(count.read_text().splitlines()) == 1
+    assert world.a.run("poll", name, "--timeout", "0").returncode == 6
+    done = world.a.run("poll", name)
+    assert (done.returncode, done.stdout) == (0, b"content")
+    assert len(count.read_text().splitlines()) == 2
+
+
+def test_a_deadline_ends_the_attempts(make_world: MakeWorld, tmp_path: Path) -> None:
+    world = make_world(b={"pipelines": flaky(99, tmp_path / "count")})
+    world.start()
+    path = file(world, "x.job")
+    done = world.a.run(
+        "send", "-t", "pipe", path, "--attempts", "99", "--pause", "1h", "--deadline", "1s"
+    )
+    assert done.returncode == 12
+
+
+# What is wrong with the command line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-t", "email", "x"),
+        ("--to", "a@example.org", "x"),
+        ("-t", "poll", "--to", "a@example.org", "x"),
+        ("-t", "pipe", "--wait", "x"),
+        ("--attempts", "0", "x"),
+        ("-", "-"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(
+    arguments: tuple[str, ...], world: World
+) -> None:
+    done = world.a.run("send", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == b""
+
+
+@pytest.mark.parametrize("address", ["nobody", "a@b@c", "a b@c", "a@b\nBcc: c@d"])
+def test_what_is_no_address_is_refused(address: str, world: World) -> None:
+    done = world.a.run("send", "-t", "email", "--to", address, file(world, "x.raw"))
+    assert done.returncode == 7
+    assert len(done.stderr.splitlines()) <= 2
