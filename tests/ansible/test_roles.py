@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "roundtrip_memory_max": "1G",
     "roundtrip_metrics_listen": "127.0.0.1:9464",
     "roundtrip_metrics_sources": [],
+    "roundtrip_destinations": [],
     "roundtrip_peer_address": "192.0.2.1",
     "roundtrip_prefix": "/opt/roundtrip",
     "roundtrip_root": "/srv/roundtrip",
@@ -105,6 +106,16 @@ def test_host_a_may_talk_to_nobody() -> None:
     text = render("roundtrip/templates/roundtrip.service.j2", "a", roundtrip_metrics_listen="")
     assert "IPAddressDeny=any" in text and "IPAddressAllow" not in text
     assert "RestrictAddressFamilies=AF_UNIX\n" in text and "PrivateNetwork=yes" in text
+
+
+def test_host_as_deliveries_reach_their_destinations_only(tmp_path: Path) -> None:
+    text = render(
+        "roundtrip/templates/roundtrip.service.j2", "a", roundtrip_metrics_listen="",
+        roundtrip_destinations=[{"address": "192.0.2.25", "port": 587}],
+    )  # fmt: skip
+    assert re.findall("IPAddress.*", text) == [
+        "IPAddressDeny=any", "IPAddressAllow=localhost", "IPAddressAllow=192.0.2.25"
+    ]  # fmt: skip
 
 
 def test_secrets_reach_the_agent_as_credentials_only() -> None:

@@ -17,11 +17,11 @@ from tests.lab.names import REPOSITORY
 
 _TEMPLATE = REPOSITORY / "ansible/roles/firewall/templates/nftables.conf.j2"
 _ADDRESSES = {"a": "10.204.0.1", "b": "10.204.0.2", "other": "10.204.0.3"}
-_SHARE, _SSH = 2049, 22
+_SHARE, _SSH, _MAIL = 2049, 22, 587
 _numbers = itertools.count()
 _LISTEN = """
 import socket, threading
-for port in (2049, 22, 9000):
+for port in (2049, 22, 587, 9000):
     server = socket.create_server(("", port))
     threading.Thread(target=lambda s=server: [s.accept() for _ in iter(int, 1)]).start()
 print("ready", flush=True)
@@ -107,6 +107,7 @@ def _rules(host: str) -> str:
         firewall_ports=_SHARE, firewall_admin_port=_SSH, roundtrip_metrics_listen="",
         firewall_admin_sources=[_ADDRESSES["other"]], roundtrip_metrics_sources=[],
         firewall_allow_in=[], firewall_allow_out=[],
+        roundtrip_destinations=[{"address": _ADDRESSES["other"], "port": _MAIL}],
     )  # fmt: skip
     return text
 
@@ -124,7 +125,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 @pytest.mark.parametrize(
     ("host", "to", "port"),
     [("a", "b", _SHARE), ("b", "a", _SHARE), ("other", "a", _SSH), ("other", "b", _SSH),
-     ("b", "other", 9000)],
+     ("b", "other", 9000), ("a", "other", _MAIL)],
 )  # fmt: skip
 def test_the_share_the_administrator_and_host_bs_way_out_are_open(
     hosts: Hosts, host: str, to: str, port: int
@@ -134,7 +135,7 @@ def test_the_share_the_administrator_and_host_bs_way_out_are_open(
 
 @pytest.mark.parametrize(
     ("host", "to", "port"),
-    [("a", "other", 9000), ("a", "other", _SSH), ("a", "b", _SSH), ("a", "b", 9000),
+    [("a", "other", 9000), ("a", "other", _SSH), ("a", "b", _SSH), ("a", "b", 9000), ("a", "b", _MAIL),
      ("b", "a", _SSH), ("b", "a", 9000), ("other", "a", _SHARE), ("other", "b", _SHARE),
      ("other", "a", 9000)],
 )  # fmt: skip
