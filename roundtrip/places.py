@@ -32,6 +32,7 @@ class Places:
         self.deliveries = state / "deliveries"  # made when there is something to deliver
         self.kept = state / "kept"
         self.ledger = state / "ledger.sqlite"
+        self.workers = state / "workers"  # a folder for each worker of this host
         self.wishes = state / "cache-purge"  # what `cache purge` asks the agent for
         self.retries = state / "retry"  # what `quarantine retry` asks the agent for
         self.cancels = state / "cancel"  # what `cancel` asks the agent for

@@ -38,7 +38,7 @@ def add_parser(
         help="the program to run and its arguments: everything that follows (-- does the same)",
     )
     parser.set_defaults(func=run, parser=parser)
-    _end_options_with_dashes(parser)
+    _end_options_with_command(parser)
 
 
 def _add_which(parser: argparse.ArgumentParser) -> None:
@@ -198,18 +198,17 @@ def _list_failed(args: argparse.Namespace, form: str) -> int:
     return ExitCode.OK
 
 
-def _end_options_with_dashes(parser: argparse.ArgumentParser) -> None:
-    """Have `--` begin the command as `--exec` does."""
+def _end_options_with_command(parser: argparse.ArgumentParser) -> None:
+    """Leave what follows `--exec` or `--` as it is: argparse would look for options in it."""
     parse: Callable[..., Any] = parser.parse_known_args
 
     def parse_known_args(args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         words = list(sys.argv[1:] if args is None else args)
-        for place, word in enumerate(words):
-            if word == "--":
-                words[place] = "--exec"
-            if word in ("--", "--exec"):
-                break
-        return parse(words, namespace)
+        end = next((at for at, word in enumerate(words) if word in ("--", "--exec")), len(words))
+        found, rest = parse(words[:end], namespace)
+        if end < len(words):
+            found.command_line = words[end + 1 :]
+        return found, rest
 
     parser.parse_known_args = parse_known_args  # type: ignore[method-assign, assignment]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
-from roundtrip.config import build_deliver
+from roundtrip.config import build_deliver, build_queue
 from roundtrip.config.build_steps import host, pipeline
 from roundtrip.config.document import Problem
 from roundtrip.config.filling import Filling
@@ -60,6 +60,7 @@ class Builder(Filling):
             metrics_listen=model.metrics.listen,
             mail=build_deliver.server(self, model.mail) if model.mail else None,
             deliveries=tuple(build_deliver.deliveries(self, model.deliver, model.mail)),
+            queue=build_queue.queue(self, model.dispatch, model.queue),
         )
         self.problems += collisions(settings)
         return settings

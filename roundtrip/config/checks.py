@@ -44,6 +44,9 @@ def texts_with_secrets(data: Any) -> Iterator[tuple[Path, str]]:
             yield from _texts((*at, "command", "environment"), environment)
     for name, host in mapping(mapping(data).get("hosts")).items():
         yield from _texts(("hosts", name, "proxy"), mapping(host).get("proxy"))
+    if mapping(data).get("dispatch") == "queue":
+        queue = mapping(mapping(data).get("queue"))
+        yield from _texts(("queue", "url"), queue.get("url"))
 
 
 def engine(settings: Settings) -> Iterator[Problem]:

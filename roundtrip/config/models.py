@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from roundtrip.config.deliver_models import DeliverModel, MailServerModel
 from roundtrip.config.host_models import HostModel
+from roundtrip.config.queue_models import QueueModel
 from roundtrip.config.step_models import PipelineModel
 from roundtrip.config.values import (
     Bytes,
@@ -220,6 +221,10 @@ class FileModel(Model):
     hosts: dict[Host, HostModel] = Field(
         default={}, description="What holds for all calls to a host, by its name."
     )
+    dispatch: Literal["direct", "queue"] = Field(
+        default="direct", description="Who enriches: the agent itself, or workers."
+    )
+    queue: QueueModel = Field(default_factory=QueueModel)
     cache: CacheModel = Field(default_factory=CacheModel)
     metrics: MetricsModel = Field(default_factory=MetricsModel)
     mail: MailServerModel | None = None

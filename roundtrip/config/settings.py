@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roundtrip.deliver.settings import DeliverySettings, Server
+from roundtrip.dispatch.settings import QueueSettings
 from roundtrip.enrich.settings import HostSettings, Pipeline
 
 
@@ -94,3 +95,4 @@ class Settings:
     metrics_listen: str | None  # HOST:PORT; None: no metrics
     mail: Server | None = None  # None: nobody can be mailed to
     deliveries: tuple[DeliverySettings, ...] = ()
+    queue: QueueSettings | None = None  # None: the agent enriches itself

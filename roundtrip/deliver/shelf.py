@@ -5,7 +5,6 @@ An entry is what counts: one without its content is damaged, a content without i
 
 from __future__ import annotations
 
-from collections.abc import Container
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
@@ -65,12 +64,12 @@ class Shelf:
         names = await self.dead.names()
         return sorted(exchange for name in names if (exchange := exchange_of(name)))
 
-    async def drop_orphans(self, keep: Container[str]) -> None:
-        """Remove contents without an entry, but those to `keep`: a crash came between the two."""
+    async def drop_orphans(self) -> None:
+        """Remove contents without an entry: a crash came between the two."""
         names = set(await self.due.names())
         for name in names:
             owner = owner_of(name)
-            if owner is not None and file_of(owner) not in names and owner not in keep:
+            if owner is not None and file_of(owner) not in names:
                 await self.due.remove(name)
 
     async def read(self, exchange: str) -> Entry | None:

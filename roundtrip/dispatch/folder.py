@@ -75,8 +75,9 @@ class JobFolder:
                 return
             source.seek(0)
             writing.remove(folder, job.name)
-            size, sha256 = _copied(folder, job.name, source)
-            if Digest(size, sha256) != job.digest:
+            pieces = writing.pieces_of(source)
+            found = writing.put(folder, part_of(job.name), job.name, pieces, durable=True)
+            if Digest(*found) != job.digest:
                 writing.remove(folder, job.name)
                 raise Torn(f"{job.exchange}: the payload changed while it was copied")
             with suppress(FileExistsError):
@@ -212,7 +213,9 @@ class JobFolder:
             file = f"{name}.{secrets.token_hex(4)}"
             with self.room.opened(RESULTS) as folder:
                 source.seek(0)
-                return file, Digest(*_copied(folder, file, source))
+                pieces = iter(lambda: source.read(writing.CHUNK), b"")
+                found = writing.put(folder, part_of(file), file, pieces, durable=True)
+                return file, Digest(*found)
 
         return await self.room.do(work, patient=True)
 
@@ -229,10 +232,6 @@ class JobFolder:
                     writing.remove(folder, result.file)
                 return False
             return True
-
-
-def _copied(folder: int, name: str, source: BinaryIO) -> writing.Found:
-    return writing.put(folder, part_of(name), name, writing.pieces_of(source), durable=True)
 
 
 def _fetch(folder: int, name: str, sink: BinaryIO, digest: Digest | None) -> None:

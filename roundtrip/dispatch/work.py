@@ -1,4 +1,4 @@
-"""One job in a worker's hands: fetch, enrich, store; what comes of it is a result, whatever happens.
+"""One job in a worker's hands: fetch, enrich, store; whatever happens, a result comes of it.
 
 Payload and result are private copies on the worker's own disk meanwhile: a folder that hangs stops
 neither the other jobs nor the calls that are under way.
@@ -6,6 +6,7 @@ neither the other jobs nor the calls that are under way.
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 import time
@@ -89,7 +90,7 @@ class Workbench:
         def note(progress: Progress) -> None:
             hand.progress = progress
 
-        with self._spool() as source, self._spool() as sink:
+        with self._source(job.digest.size) as source, self._sink() as sink:
             await self._folder.fetch(job, source)
             pipeline = self._enricher.choose(job.original_name, job.pipeline)
             done = await self._enricher.run(
@@ -113,9 +114,14 @@ class Workbench:
             digest=digest,
         )
 
-    def _spool(self) -> BinaryIO:
-        spool = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=self._scratch)
-        return cast("BinaryIO", spool)
+    def _source(self, size: int) -> BinaryIO:
+        if size <= _IN_MEMORY:
+            return io.BytesIO()
+        return cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch))
+
+    def _sink(self) -> BinaryIO:
+        sink = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(self._scratch))  # noqa: SIM115
+        return cast("BinaryIO", sink)
 
     def forget(self, name: str) -> None:
         """The job is over: nothing that was paid for it has to be remembered."""

@@ -86,7 +86,7 @@ class Worker:
         """
         beating = asyncio.create_task(self._begin(before))
         serving = asyncio.create_task(self._serve(once=once))
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(self._await_stop())
         try:
             await asyncio.wait([beating, serving, stopping], return_when=asyncio.FIRST_COMPLETED)
             for task in (beating, serving):
@@ -97,6 +97,9 @@ class Worker:
                 task.cancel()
             await asyncio.wait([serving, stopping])
             await self._end(beating)
+
+    async def _await_stop(self) -> None:
+        await self._stopping.wait()
 
     async def _begin(self, before: str | None) -> None:
         if before is not None:
@@ -135,17 +138,19 @@ class Worker:
 
     async def _look_after(self) -> None:
         """Notice jobs that nobody wants any more, say how far the others are, keep messages."""
+        if self._connected:
+            with suppress(BrokerAway):  # Whoever takes messages hears of it, too.
+                await self._broker.renew()
+                await self._tell_progress()
         wanted = await self._folder.is_wanted(set(self._hands))
         for name, hand in self._hands.items():
             hand.dropped = hand.dropped or name not in wanted
-        if not self._connected:
-            return
-        with suppress(BrokerAway):  # Whoever takes messages hears of it, too.
-            await self._broker.renew()
-            for hand in list(self._hands.values()):
-                if hand.progress is not None and hand.progress != hand.told:
-                    hand.told = hand.progress
-                    await self._broker.tell(encode(Hint(hand.job.name, hand.progress)))
+
+    async def _tell_progress(self) -> None:
+        for hand in list(self._hands.values()):
+            if hand.progress is not None and hand.progress != hand.told:
+                hand.told = hand.progress
+                await self._broker.tell(encode(Hint(hand.job.name, hand.progress)))
 
     # -- taking
 
@@ -196,8 +201,9 @@ class Worker:
                 elif once and await self._is_idle():
                     return True
         finally:
-            if taking is not None:
+            if taking is not None:  # What it may have got goes back when we disconnect.
                 taking.cancel()
+                await asyncio.gather(taking, return_exceptions=True)
 
     async def _is_idle(self) -> bool:
         return not self._tasks and (await self._broker.depth()).waiting == 0
@@ -212,11 +218,15 @@ class Worker:
 
     def _start(self, delivery: Delivery) -> None:
         name = delivery.job
-        known = name in self._deliveries
-        self._deliveries[name] = delivery  # The newest is the one that can be settled.
-        if known and delivery.again:
-            return  # It is in our hands; the connection was lost meanwhile.
-        task = asyncio.create_task(self._handle(delivery))
+        if name not in self._deliveries:
+            self._deliveries[name] = delivery
+            work = self._handle(delivery)
+        elif delivery.again:  # The connection was lost, and the broker gives us once more what we
+            self._deliveries[name] = delivery  # have in our hands: this one can be settled.
+            return
+        else:
+            work = self._settle(delivery)  # A double.
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -224,9 +234,6 @@ class Worker:
 
     async def _handle(self, delivery: Delivery) -> None:
         name = delivery.job
-        if name in self._hands:  # A double of what we are at.
-            await self._settle(delivery)
-            return
         try:
             async with self._turns:
                 if await self._deal_with(delivery):
@@ -234,19 +241,21 @@ class Worker:
         except OSError as error:
             # Nothing is wrong with the job. Another worker may have more luck, or we later.
             log.warning("job put back", extra={"job": name, "error": str(error)})
-            await self._put_back(name, delivery, pause=True)
+            await self._put_back(name, delivery)
         finally:
-            if self._deliveries.get(name) is delivery or name not in self._hands:
-                self._deliveries.pop(name, None)
+            self._deliveries.pop(name, None)
 
     async def _settle(self, delivery: Delivery) -> None:
         with suppress(BrokerAway):  # It is delivered again, and found to be answered.
             await self._broker.ack(delivery)
 
     async def _deal_with(self, delivery: Delivery) -> bool:
-        """Do what is to be done about a job; whether its message can be acknowledged."""
+        """Do what is to be done about a job; whether its message can be acknowledged.
+
+        What is not done when the worker stops stays as it is, and is delivered to another.
+        """
         name = delivery.job
-        while True:
+        while not self._stopping.is_set():
             try:
                 look = await self._folder.look(name)
             except Unreadable as error:
@@ -265,10 +274,8 @@ class Worker:
                     return await self._do(look.job, look.tries + 1)
             elif not delivery.again:
                 return True  # A double: whoever is at it has a message of its own.
-            if self._giving_up or self._stopping.is_set():
-                await self._put_back(name, delivery)
-                return False
-            await asyncio.sleep(self._beat)
+            await self._rest()
+        return False
 
     async def _do(self, job: Job, number: int) -> bool:
         hand = self._hands[job.name] = Hand(job, number)
@@ -297,16 +304,15 @@ class Worker:
             self._bench.forget(name)
             return True
         await self._folder.give_back(name, hand.number)
-        delivery = self._deliveries.get(name)
-        if delivery is not None:
-            await self._put_back(name, delivery)
         return False
 
-    async def _put_back(self, name: str, delivery: Delivery, *, pause: bool = False) -> None:
-        """A new message in place of the old one: a job that is given back is none the worse."""
-        if pause and not self._stopping.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._beat)
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), self._beat)
+
+    async def _put_back(self, name: str, delivery: Delivery) -> None:
+        """A new message in place of the old one, after a pause."""
+        await self._rest()
         with suppress(BrokerAway):  # Then the old one is delivered again.
             await self._broker.publish(name)
             await self._broker.ack(self._deliveries.get(name, delivery))

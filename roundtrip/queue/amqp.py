@@ -137,16 +137,24 @@ class AmqpBroker:
 
     async def take(self) -> Delivery:
         """See `Broker`."""
-        message = await self._line.unless_lost(self._here.taken.get())
-        return Delivery(message.message_id or "", bool(message.redelivered), message)
+        line = self._line
+        message = await line.unless_lost(self._here.taken.get())
+        return Delivery(message.message_id or "", bool(message.redelivered), (line, message))
 
     async def ack(self, delivery: Delivery) -> None:
         """See `Broker`."""
-        await self._do(delivery.key.ack())
+        await self._do(self._message(delivery).ack())
 
     async def bury(self, delivery: Delivery) -> None:
         """See `Broker`."""
-        await self._do(delivery.key.reject(requeue=False))
+        await self._do(self._message(delivery).reject(requeue=False))
+
+    def _message(self, delivery: Delivery) -> AbstractIncomingMessage:
+        line, message = delivery.key
+        if line is not self._line or line.is_lost:  # The broker has it back already.
+            raise BrokerAway(f"{self.label}: the connection that brought {delivery.job} is lost")
+        assert isinstance(message, AbstractIncomingMessage)
+        return message
 
     async def renew(self) -> None:
         """See `Broker`: the connection's heartbeat says it."""

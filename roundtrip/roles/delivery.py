@@ -66,7 +66,7 @@ class Delivery:
                 await self._desk.collected.remove(name)
             elif exchange in closing or (name != exchange and await self._is_set_aside(exchange)):
                 copies.add(exchange)  # Else its original was taken away: it may be half a copy.
-        await self._outgoing.start(copies, {name.removesuffix(PROBLEM_COPY) for name in names})
+        await self._outgoing.start({name.removesuffix(PROBLEM_COPY) for name in names})
         return copies
 
     async def _is_set_aside(self, exchange: str) -> bool:

@@ -5,15 +5,16 @@
     collected/N --rename--> inbox/<original name>
                            push                            the runner may try now
 
-A crash before the rename leaves entries that nobody may act on yet: the delivery into the inbox is
-begun again, writes them again, and pushes them then. A crash after it leaves entries that are due.
+A crash before the rename leaves entries of what is not in the inbox: they go at the next start, and
+the delivery into the inbox, begun again, writes others. A crash after it leaves entries that are
+due.
 """
 
 from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from roundtrip.deliver.entry import Entry, content_of
@@ -66,20 +67,19 @@ class Outgoing:
         self._lanes = lanes
         self._now = now
 
-    async def start(self, unfinished: Set[str], copies: Collection[str]) -> None:
+    async def start(self, copies: Collection[str]) -> None:
         """Push what an earlier life left due.
 
-        `unfinished` exchanges are still to be delivered into the inbox, which pushes them; of the
-        other `copies` in collected/ nothing becomes any more, so that they are not due either.
+        An exchange among the `copies` in collected/ has not been delivered into the inbox: that
+        will be begun again, or never be done, and writes another entry if it is.
         """
         for lane in self._lanes:
-            due = set(await lane.shelf.entries())
-            for exchange in sorted(due - unfinished):
+            for exchange in await lane.shelf.entries():
                 if exchange in copies:
                     await lane.shelf.remove(exchange)
                 else:
                     lane.push(exchange)
-            await lane.shelf.drop_orphans(keep=unfinished)
+            await lane.shelf.drop_orphans()
 
     async def sending(
         self,

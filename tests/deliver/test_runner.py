@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Bench:
         runner.start()
         for exchange in await self.shelf.entries():
             runner.push(exchange)
-        await self.shelf.drop_orphans(keep=())
+        await self.shelf.drop_orphans()
         await asyncio.sleep(seconds)
         await runner.stop()
         return runner
@@ -130,7 +131,7 @@ def test_a_failed_delivery_is_tried_again_with_growing_pauses() -> None:
     bench.put(entry_of())
     run(bench, receiver, 120.0)
     times = [when for when, _, _ in receiver.got]
-    pauses = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
     for number, pause in enumerate(pauses):
         assert 0.5 * 2**number <= pause <= 2**number + 0.1
     assert len(pauses) >= 5
