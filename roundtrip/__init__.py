@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AsyncClient", "Client", "__version__"]
+__all__ = ["AsyncClient", "Client", "Restarts", "__version__"]
 
 if TYPE_CHECKING:
-    from roundtrip.client import AsyncClient, Client
+    from roundtrip.client import AsyncClient, Client, Restarts
 
 
 def __getattr__(name: str) -> Any:
     # Lazily, so that `roundtrip --version` doesn't pay for what only programs need.
-    if name in ("AsyncClient", "Client"):
+    if name in ("AsyncClient", "Client", "Restarts"):
         from roundtrip import client
 
         return getattr(client, name)

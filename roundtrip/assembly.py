@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from roundtrip import __version__
 from roundtrip.agent.agent import Agent, AgentPlaces, AgentSettings
@@ -25,7 +25,7 @@ from roundtrip.protocol.states import Role
 from roundtrip.roles.admission import Admission, InFlight
 from roundtrip.roles.canary import Canary
 from roundtrip.roles.cleaning import Cleaner, Shelf, requester_shelves
-from roundtrip.roles.enrichment import Answer, sums
+from roundtrip.roles.enrichment import Answer, Enrich, sums
 from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.health import Health, read_health
 from roundtrip.roles.intake import Intake, OutboxSettings
@@ -89,7 +89,7 @@ def build_agent(settings: Settings) -> Agent:
         _employ_requester(agent, settings, places, shares, opened)
         hosts = None
     else:
-        hosts = _employ_responder(agent, settings, places, shares, opened).figures
+        hosts = _employ_responder(agent, settings, places, shares, opened).hosts
     agent.on_end(opened.close)
     if settings.metrics_listen is not None:
         _export(agent, settings.metrics_listen, places, hosts)
@@ -262,27 +262,51 @@ def _canary(agent: Agent, settings: Settings, pending: Folder) -> Canary | None:
     return canary
 
 
-def _employ_responder(
-    agent: Agent, settings: Settings, places: Places, shares: SharePair, opened: Opened
-) -> Enricher:
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What enriches for the responder: the agent itself, or workers."""
+
+    enrich: Enrich
+    open: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
+    hosts: Callable[[], list[HostFigures]] | None = None
+    details: Callable[[], dict[str, Any]] = dict
+
+
+def _engine(settings: Settings, places: Places, health: Health) -> _Engine:
+    if settings.queue is not None:
+        from roundtrip.dispatching import build_desk
+
+        desk = build_desk(settings, health)
+        return _Engine(desk, desk.open, desk.aclose, details=desk.details)
     from roundtrip.enrich import Enricher  # Only role b pays for an HTTP client.
     from roundtrip.enrich.store.sqlite import SqliteStore
 
     store = SqliteStore(places.ledger, max_bytes=settings.cache_size)
     enricher = Enricher(settings.pipelines, hosts=settings.hosts, store=store)
 
+    async def begin() -> None:
+        await enricher.open()
+        store.watch_wishes(places.wishes)
+
+    return _Engine(_Enrichment(enricher), begin, enricher.aclose, enricher.figures)
+
+
+def _employ_responder(
+    agent: Agent, settings: Settings, places: Places, shares: SharePair, opened: Opened
+) -> _Engine:
+    engine = _engine(settings, places, agent.health)
     reports = opened.folder(places.quarantine, durable=False)
     places.retries.mkdir(mode=0o700, exist_ok=True)
     retries = opened.folder(places.retries)
 
     async def begin() -> None:
-        await enricher.open()
-        store.watch_wishes(places.wishes)
+        await engine.open()
         wishes.start()
 
     async def close() -> None:
         wishes.close()
-        await enricher.aclose()
+        await engine.close()
 
     kept = opened.folder(places.kept)
     responder = Responder(
@@ -290,7 +314,7 @@ def _employ_responder(
         shares.remote,
         kept,
         reports,
-        _Enrichment(enricher),
+        engine.enrich,
         ResponderSettings(
             settle=settings.timing.settle,
             grace=settings.timing.grace,
@@ -308,10 +332,11 @@ def _employ_responder(
             stamp := _stamp(places, opened),
             parts=[stamp[0], retries],
         ),
+        details=engine.details,
     )
     wishes = WishWatch(places.retries, responder.heed_wishes)
     agent.employ(responder, begin=begin, close=close)
-    return enricher
+    return engine
 
 
 def _bounds(kept: KeptFolder | None) -> Bounds:

@@ -26,7 +26,8 @@ from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.progress import ProgressNote
 from roundtrip.roles import ticket as tickets
 from roundtrip.roles.expiry import deadline_in
-from roundtrip.roles.ticket import Restarts, Ticket
+from roundtrip.roles.ticket import Restarts as Restarts
+from roundtrip.roles.ticket import Ticket
 from roundtrip.roles.wishes import wish
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.posix import PosixFolder
@@ -279,10 +280,22 @@ class Client:
         )
 
     def submit(
-        self, path: str | Path, *, pipeline: str | None = None, deadline: float | None = None
+        self,
+        path: str | Path,
+        *,
+        pipeline: str | None = None,
+        deadline: float | None = None,
+        again: Restarts | None = None,
+        mail: str | None = None,
     ) -> str:
         """Hand a copy of a file to the agent: see `AsyncClient.submit`."""
-        return asyncio.run(self._client.submit(path, pipeline=pipeline, deadline=deadline))
+        return asyncio.run(
+            self._client.submit(path, pipeline=pipeline, deadline=deadline, again=again, mail=mail)
+        )
+
+    def cancel(self, exchange: str) -> bool:
+        """Give an exchange up: see `AsyncClient.cancel`."""
+        return asyncio.run(self._client.cancel(exchange))
 
     def wait(self, exchange: str, *, timeout: float | None = None) -> Result:
         """Wait for a submitted exchange's answer: see `AsyncClient.wait`."""

@@ -25,6 +25,7 @@ from roundtrip.cli import (
     status,
     torture,
     watch,
+    worker,
 )
 from roundtrip.errors import ExitCode, RoundtripError
 
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (
         init,
         agent,
+        worker,
         send,
         poll,
         cancel,

@@ -30,6 +30,7 @@ from roundtrip.deliver.settings import (
     TcpSettings,
     WebhookSettings,
 )
+from roundtrip.deliver.signature import key_of
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
@@ -139,7 +140,7 @@ def _webhook(filling: Filling, at: Keys, model: WebhookModel) -> WebhookSettings
         method=model.method,
         body=model.body,
         headers=headers,
-        secret=None if secret is None else filling.own((*at, "secret"), secret),
+        secret=None if secret is None else filling.own_checked((*at, "secret"), secret, key_of),
         ca=filling.file((*at, "ca"), model.ca),
     )
 

@@ -9,6 +9,7 @@ from roundtrip.config import deliver_checks, step_checks
 from roundtrip.config.document import Path, Problem
 from roundtrip.config.settings import Settings
 from roundtrip.config.step_checks import mapping
+from roundtrip.deliver import check as ways
 from roundtrip.enrich import check
 
 
@@ -50,7 +51,10 @@ def texts_with_secrets(data: Any) -> Iterator[tuple[Path, str]]:
 
 
 def engine(settings: Settings) -> Iterator[Problem]:
-    """Yield what the engine itself has against the pipelines; only role b has an engine."""
+    """Yield what the engines themselves have against the pipelines of role b, and role a's ways."""
+    for delivery in settings.deliveries if settings.role == "a" else ():
+        for keys, text in ways.problems(delivery):
+            yield Problem(("deliver", delivery.name, *keys), text)
     for pipeline in settings.pipelines if settings.role == "b" else ():
         for keys, text in check.problems(pipeline):
             yield Problem(("pipelines", pipeline.name, *keys), text)

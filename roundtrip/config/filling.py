@@ -71,6 +71,16 @@ class Filling:
         """Return a text that is no template with its secrets filled in, which only role a needs."""
         return self._filled(keys, text, self._secrets.fill_sent, "a")
 
+    def own_checked(self, keys: Keys, text: str, check: Callable[[str], object]) -> str:
+        """Do the same for a text that `check` may refuse, by ValueError, once secrets are in it."""
+        filled = self.own(keys, text)
+        if self.role == "a" and not isinstance(self._secrets, NamedSecrets):
+            try:
+                check(filled)
+            except ValueError as error:
+                self.problem(keys, str(error))
+        return filled
+
     def own_url(self, keys: Keys, text: str) -> str:
         """Do the same for a URL, which is checked again now that secrets are in it."""
         url = self._filled(keys, text, self._secrets.fill_url, "a")

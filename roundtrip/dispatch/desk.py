@@ -14,7 +14,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from roundtrip.dispatch.folder import JobFolder, Torn
 from roundtrip.dispatch.hints import Hint
@@ -24,7 +24,7 @@ from roundtrip.dispatch.room import RESULTS
 from roundtrip.dispatch.supervision import Supervision
 from roundtrip.enrich import PayloadFault, Withdrawn
 from roundtrip.enrich.results import Progress
-from roundtrip.errors import PipelineError
+from roundtrip.errors import PipelineError, ShareError
 from roundtrip.protocol.markers import Digest, Outcome, RequestMarker
 from roundtrip.queue.port import Broker
 from roundtrip.roles.enrichment import Answer
@@ -74,11 +74,15 @@ class Desk:
         """Make the folder if it is missing, see what an earlier life has left, and connect.
 
         Raises:
-            OSError: the folder can't be used.
+            ShareError: the folder can't be used.
         """
         room = self._folder.room
-        await room.do(room.make)
-        self._scopes = (await self._folder.listing()).exchanges()
+        try:
+            await room.do(room.make)
+            self._scopes = (await self._folder.listing()).exchanges()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ShareError(f"{room.path}: the queue's folder can't be used: {reason}") from error
         self._watch = Watch(self._notice, self._watching)
         self._watch.add("results", room.path / RESULTS, frozenset({Kind.CREATED, Kind.APPEARED}))
         self._link.start()
@@ -192,6 +196,10 @@ class Desk:
             waiting.woken.set()
 
     # -- what is over
+
+    def details(self) -> dict[str, Any]:
+        """What `status` shows of the queue."""
+        return {"queue": self.supervision.figures()}
 
     def forget(self, exchange: str) -> None:
         """See `Enrich`: the job, its result and its traces go; a worker that is at it stops."""

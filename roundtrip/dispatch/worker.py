@@ -83,7 +83,11 @@ class Worker:
         """Work until `stop`, or with `once` until the queue is empty.
 
         `before` is the worker that was here before and is known to be dead.
+
+        Raises:
+            ShareError: the worker's own store can't be used.
         """
+        await self._enricher.open()
         beating = asyncio.create_task(self._begin(before))
         serving = asyncio.create_task(self._serve(once=once))
         stopping = asyncio.create_task(self._await_stop())
@@ -127,6 +131,7 @@ class Worker:
         with suppress(OSError):
             await self._standing.end()
         await self._broker.aclose()
+        await self._enricher.aclose()
         self._folder.room.close()
         log.info("stopped")
 

@@ -63,6 +63,7 @@ class Responder(Side):
         retries: Folder | None = None,
         cleaner: Cleaner | None = None,
         rooms: Rooms | None = None,
+        details: Callable[[], dict[str, Any]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(unenriched, enriched, grace=settings.grace, clock=clock, cleaner=cleaner)
@@ -76,6 +77,7 @@ class Responder(Side):
         self._progress = ProgressFiles(enriched)
         self._settings = settings
         self._wake = wake
+        self._details = details
         self._rooms = rooms or Rooms.unlimited(away=enriched, home=kept)
         self._rooms.on_room(lambda: self._line_up(()))
         self._reader = RequestReader(
@@ -177,6 +179,10 @@ class Responder(Side):
             "done": self.answered,
             "held": self._rooms.conditions(),
         }
+
+    def details(self) -> dict[str, Any]:
+        """See `Side.details`."""
+        return self._details()
 
     async def look(self, exchange: str) -> float | None:
         """Do whatever is B's to do now; returns in how many seconds to look again, if at all."""

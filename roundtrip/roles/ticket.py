@@ -27,7 +27,7 @@ _LONGEST = 4096  # characters; what is longer than a name may be is shortened, a
 class Restarts:
     """How often an exchange that failed is started again: `left` times, after `pause` seconds.
 
-    The pause doubles each time. `until` is when the present one ends (Unix time), and `used` how
+    The pause doubles each time, up to a week. `until` is when the present one ends (Unix time), and `used` how
     many there were.
     """
 

@@ -291,6 +291,49 @@ def test_a_failed_job_is_started_again_after_a_pause(make_world: MakeWorld, tmp_
     assert "not today" in world.a.events("failed, again")[0]["reason"]
 
 
+def test_a_program_s_percentage_is_seen_on_both_hosts(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    script = f"echo 'computing: 37.5% done' >&2; cat {fifo} > /dev/null; cat"
+    step = {"name": "job", "command": {"shell": script, "progress": "([0-9.]+)% done"}}
+    world = make_world(
+        b={"pipelines": {"jobs": {"match": ["*"], "format": "raw", "steps": [step]}}}
+    )
+    world.start()
+    name = sent(world, file(world, "x.job"))
+    for host in (world.a, world.b):
+        [item] = wait_until(
+            lambda host=host: json.loads(host.run("status", "--json").stdout)["progress"],
+            "there is progress",
+        )
+        assert (item["exchange"], item["done"]) == (name, 0.375)
+    fifo.write_bytes(b"")
+    assert world.a.run("poll", name).stdout == b"content"
+
+
+def test_a_program_that_asks_for_patience_is_asked_again_until_it_has_the_answer(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    count = tmp_path / "count"
+    script = f'echo "$ROUNDTRIP_EXCHANGE" >> {count}; test $(wc -l < {count}) -gt 6 || exit 75; cat'
+    step = {
+        "name": "job", "command": {"shell": script},
+        "retry": {"attempts": 1_000_000, "max_delay": "50ms"},
+    }  # fmt: skip
+    world = make_world(
+        b={"pipelines": {"jobs": {"match": ["*"], "format": "raw", "steps": [step]}}}
+    )
+    world.start()
+    name = sent(world, file(world, "x.job"))
+    wait_until(lambda: count.exists() and len(count.read_text().splitlines()) > 2, "it was asked")
+    world.b.kill()
+    world.b.start()
+    assert world.a.run("poll", name).stdout == b"content"
+    assert set(count.read_text().splitlines()) == {name}
+
+
 def test_the_last_failure_is_the_answer(make_world: MakeWorld, tmp_path: Path) -> None:
     count = tmp_path / "count"
     world = make_world(b={"pipelines": flaky(99, count)})

@@ -1,0 +1,132 @@
+"""A whole pair whose host B hands requests to workers, and the workers as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.e2e.world import REPOSITORY, Host, World, wait_until
+from tests.queue.servers import Server
+
+BEAT = 0.2
+"""Seconds; a worker without a life sign for four of them is dead."""
+PATIENCE = 40.0
+
+
+class WorkerProcess:
+    """One `roundtrip worker` with a host B's configuration."""
+
+    def __init__(self, host: Host, log: Path, *arguments: str) -> None:
+        self.log = log
+        self._command = [*host.command("worker"), *arguments]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, ready: bool = True) -> WorkerProcess:
+        """Start it; with `ready`, wait until it takes jobs."""
+        before = len(self.events("ready"))
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPOSITORY
+            )
+        if ready:
+            wait_until(
+                lambda: len(self.events("ready")) > before, "the worker is ready", PATIENCE
+            )
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def stop(self, seconds: float = PATIENCE) -> int:
+        """SIGTERM it; returns its exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        code = self.process.wait(seconds)
+        self.process = None
+        return code
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        self.process = None
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log."""
+        found = []
+        for line in self.log.read_text().splitlines() if self.log.exists() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                found.append({"event": "not JSON", "line": line})
+        return found
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """Its log's lines of one kind."""
+        return [line for line in self.lines() if line["event"] == event]
+
+
+class QueueWorld:
+    """Both agents, a broker and workers; a context manager that leaves no process behind."""
+
+    def __init__(
+        self, folder: Path, api: str, broker: Server | str, **b: Any
+    ) -> None:
+        url = broker if isinstance(broker, str) else broker.url
+        self.queue = {
+            "url": url,
+            "name": f"q-{folder.name}",
+            "heartbeat": BEAT,
+            **b.pop("queue", {}),
+        }
+        self.world = World(
+            folder, api, b={"dispatch": "queue", "queue": self.queue, **b}
+        )
+        self.workers: list[WorkerProcess] = []
+        self.jobs = self.world.b.folder("state/queue/jobs")
+        self.results = self.world.b.folder("state/queue/results")
+
+    def worker(self, *arguments: str, ready: bool = True) -> WorkerProcess:
+        """Start one more worker."""
+        log = self.world.b.root / f"worker-{len(self.workers)}.log"
+        made = WorkerProcess(self.world.b, log, *arguments)
+        self.workers.append(made)
+        return made.start(ready=ready)
+
+    def __enter__(self) -> QueueWorld:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for worker in self.workers:
+            worker.end()
+        self.world.__exit__(kind, error, traceback)
+        if error is not None:
+            print(self.log_tails())
+
+    def log_tails(self) -> str:
+        """What all processes said last."""
+        tails = [self.world.log_tails()]
+        for number, worker in enumerate(self.workers):
+            lines = worker.log.read_text(errors="replace").splitlines()[-40:]
+            tails.append("\n".join([f"--- worker {number}", *lines]))
+        return "\n".join(tails)
+
+    def defects(self) -> list[dict[str, Any]]:
+        """Lines that no run should have."""
+        lines = [line for worker in self.workers for line in worker.lines()]
+        bad = [line for line in lines if "traceback" in line or line["event"] == "not JSON"]
+        return self.world.defects() + bad
