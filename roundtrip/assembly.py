@@ -91,6 +91,10 @@ def build_agent(settings: Settings) -> Agent:
     else:
         hosts = _employ_responder(agent, settings, places, shares, opened).hosts
     agent.on_end(opened.close)
+    if settings.look is not None:
+        from roundtrip.doorbell import Doorbell
+
+        agent.export(Doorbell(*settings.look, agent.look))
     if settings.metrics_listen is not None:
         _export(agent, settings.metrics_listen, places, hosts)
     return agent
@@ -208,21 +212,19 @@ def _employ_requester(
             agent.wake(name)
 
     watches = [WishWatch(places.cancels, heed_cancels)]
-    deliveries = beyond.deliveries if beyond.lanes else None
-    if deliveries is not None:
+    deliveries = beyond.deliveries
+    if beyond.lanes:
         watches.append(WishWatch(places.deliveries, deliveries.heed_wishes))
 
     async def begin() -> None:
-        if deliveries is not None:
-            await deliveries.start()
+        await deliveries.start()
         for watch in watches:
             watch.start()
 
     async def close() -> None:
         for watch in watches:
             watch.close()
-        if deliveries is not None:
-            await deliveries.stop()
+        await deliveries.stop()
 
     agent.employ(requester, outbox, begin, close, deliveries)
 

@@ -56,7 +56,7 @@ class AsyncClient:
     """
 
     def __init__(self, config: str | Path | None = None) -> None:
-        settings = load(Path(config) if config is not None else None, "a")
+        settings = load(Path(config) if config is not None else None, "a", secrets="named")
         self._set_up(settings)
 
     def _set_up(self, settings: Settings) -> None:
@@ -208,7 +208,7 @@ class AsyncClient:
         """Whether somebody may still want the answer to an exchange that was submitted here."""
         file = tickets.file_of(exchange)
         # In this order: the record is written before the ticket goes.
-        return (self.places.tickets / file).exists() or (self.places.outcomes / file).exists()
+        return _asks_for_reply(self.places.tickets / file) or (self.places.outcomes / file).exists()
 
     async def stage(self, exchange: str) -> str:
         """How far an exchange is: see `Stages.of`."""

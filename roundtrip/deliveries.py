@@ -94,6 +94,6 @@ def _tell_of_strangers(settings: Settings, places: Places, health: Health) -> No
     for name, count in strangers(settings, places):
         text = (
             f"{places.deliveries / name} holds {count} due, but no delivery {name} is configured; "
-            f"configure it again, or: roundtrip deliveries drop {name} --all"
+            f"configure it again, or: roundtrip deliveries drop --delivery {name} --all"
         )
         health.report(f"deliver.{name}", text, Severity.WARNING)

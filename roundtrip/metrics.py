@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import (
 )
 
 from roundtrip.agent.figures import Figures
+from roundtrip.deliver.runner import Runner
 from roundtrip.protocol.markers import Outcome
 from roundtrip.protocol.states import State
 from roundtrip.roles.canary import Canary
@@ -49,6 +50,8 @@ def agent_metrics(figures: Figures, version: str, peer_age: float | None) -> Ite
         yield _counter("answers_refused", "Answers that could not be used.", tally.refused)
         if side.canary is not None:
             yield from _canary(side.canary)
+        if figures.deliveries:
+            yield from _deliveries(figures.deliveries)
 
 
 def _conditions(conditions: Sequence[Condition]) -> Iterator[Metric]:
@@ -69,6 +72,22 @@ def _canary(canary: Canary) -> Iterator[Metric]:
     if canary.latency is not None:
         text = "What the last canary that came back took for the whole way."
         yield _gauge("canary_seconds", text, canary.latency)
+
+
+def _deliveries(runners: Sequence[Runner]) -> Iterator[Metric]:
+    due = _family("deliveries_due", "Parcels that are still to be delivered.", "delivery")
+    results = CounterMetricFamily(
+        "roundtrip_deliveries",
+        "Attempts at delivering, by what became of them.",
+        labels=("delivery", "result"),
+    )
+    for runner in runners:
+        name, count = runner.settings.name, runner.count
+        due.add_metric((name,), float(runner.waiting + runner.running))
+        numbers = {"delivered": count.delivered, "failed": count.failed, "dead": count.dead}
+        for result, number in numbers.items():
+            results.add_metric((name, result), float(number))
+    yield from (due, results)
 
 
 def _exchanges(stages: Mapping[str, object], tally: Tally) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from roundtrip.pace import Pace
 from roundtrip.places import Places
 from roundtrip.protocol.names import created_of, is_canary
 from roundtrip.protocol.states import Role, State, other, state_of
+from roundtrip.queues import queues
 from roundtrip.roles.health import Severity, read_health
 from roundtrip.roles.progress import newest_notes
 from roundtrip.roles.side import Survey, survey
@@ -27,6 +28,7 @@ class Report(TypedDict):
     """A snapshot; ages are in seconds, rates in exchanges a minute, by role.
 
     `progress` has what progress files say, and `rate` (records a second) and `left` (seconds).
+    `deliveries` has a summary of each queue (`queues.Queue.summary`).
     `conditions` is what the running agent says is wrong, worst first. `states` is None while a
     share can't be listed.
     """
@@ -42,6 +44,7 @@ class Report(TypedDict):
     peer: dict[str, Any] | None
     shares: dict[str, dict[str, Any]]
     progress: list[dict[str, Any]]
+    deliveries: list[dict[str, Any]]
 
 
 class Surveyor:
@@ -75,6 +78,7 @@ class Surveyor:
                 "enriched": _share(places.enriched, shares.enriched),
             },
             progress=progress,
+            deliveries=[await queue.summary() for queue in queues(self._settings, places)],
         )
 
     async def _exchanges(

@@ -99,12 +99,12 @@ class Agent:
         self._trouble = asyncio.Event()  # A look failed, or events may have been lost.
         self._lost_track = False
         self._last_scan = time.monotonic()
-        self._exporter: Exporter | None = None
+        self._exporters: list[Exporter] = []
         self._listings = 0
 
     def export(self, exporter: Exporter) -> None:
         """Show figures while the agent serves; not in a run with `once`, which is soon over."""
-        self._exporter = exporter
+        self._exporters.append(exporter)
 
     def figures(self) -> Figures:
         """How it goes; while the agent runs."""
@@ -168,6 +168,11 @@ class Agent:
         """Look at an exchange before anything else."""
         await self._schedule.look_now(exchange)
 
+    def look(self) -> None:
+        """List everything soon; somebody knows that there is something to see."""
+        self._lost_track = True
+        self._trouble.set()
+
     def stop(self) -> None:
         """End `run` once what is in hand is done or parked."""
         self._stopping.set()
@@ -194,17 +199,17 @@ class Agent:
 
     async def _work(self, *, once: bool) -> None:
         self._watch = Watch(self._notice, self._watching, partial(self._watch_trouble, "watch"))
-        exporter = None if once else self._exporter
+        exporters = [] if once else self._exporters
         try:
             if self._prepare is not None:
                 await self._prepare()
-            if exporter is not None:
+            for exporter in exporters:
                 exporter.start()
             if await self._stopping.unless(self._begin(patient=not once)):
                 await (self._finish_what_is_there() if once else self._serve())
         finally:
             log.info("stopping")
-            if exporter is not None:
+            for exporter in exporters:
                 exporter.stop()
             await self._end()
             log.info("stopped")

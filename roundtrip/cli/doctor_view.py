@@ -18,6 +18,7 @@ _TITLES: dict[About, str] = {
     "folders": "Folders",
     "unenriched": "Share unenriched",
     "enriched": "Share enriched",
+    "deliveries": "Deliveries",
     "apis": "API hosts",
 }
 _STYLES = {

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from roundtrip.config import load
     from roundtrip.protocol.names import check_exchange
 
-    settings = load(args.config, args.role)
+    settings = load(args.config, args.role, secrets="named")
     found = asyncio.run(_explain(settings, check_exchange(args.exchange)))
     if args.json:
         print(json.dumps(found, indent=2))

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         starter.write_text(samples.starter())
         print(f"wrote {starter}: a starting point, please edit it")
     try:
-        settings = load(args.config, args.role)
+        settings = load(args.config, args.role, secrets="named")
     except ConfigError:
         if starter is not None and args.role is None:
             starter.unlink()

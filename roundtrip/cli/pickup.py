@@ -8,13 +8,13 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from roundtrip.cli.words import printable
-from roundtrip.errors import ExitCode, StillWaiting
+from roundtrip.errors import ExitCode, RoundtripError, StillWaiting
 from roundtrip.protocol.markers import Outcome
 from roundtrip.roles.problems import DEADLINE
 
@@ -62,20 +62,24 @@ class Interrupted(Exception):
         self.number = number
 
 
-async def pick_up(client: AsyncClient, items: Sequence[Item], manner: Manner) -> int:
-    """Wait for all answers and hand them out; returns the exit status."""
-    desk = _Desk(client, items, manner)
+async def pick_up(client: AsyncClient, items: AsyncIterable[Item], manner: Manner) -> int:
+    """Wait for all answers and hand them out; returns the exit status.
+
+    `items` may be made on the way: those that were are not forgotten when another one can't be.
+    """
+    desk = _Desk(client, manner)
     try:
         with _interruptible():
-            codes = await desk.run()
+            async for item in items:
+                desk.items.append(item)
+            return max(await desk.run())
     except Interrupted as interrupt:
         _tell_the_way_back(desk.left())
         return 128 + interrupt.number
-    except OSError:
-        # Whoever read it has left, say, perhaps because it had enough.
+    except (OSError, RoundtripError):
+        # Whoever read it has left, say, perhaps because it had enough; or a file isn't there.
         _tell_the_way_back(desk.left())
         raise
-    return max(codes)
 
 
 def _tell_the_way_back(left: Sequence[Item]) -> None:
@@ -115,16 +119,16 @@ def _interruptible() -> Iterator[None]:
 class _Desk:
     """The answers of one call of the command."""
 
-    def __init__(self, client: AsyncClient, items: Sequence[Item], manner: Manner) -> None:
+    def __init__(self, client: AsyncClient, manner: Manner) -> None:
+        self.items: list[Item] = []
         self._client = client
-        self._items = items
         self._manner = manner
         self._outcomes: Counter[str] = Counter()
         self._done: set[str] = set()
 
     def left(self) -> list[Item]:
         """What was not handed out."""
-        return [item for item in self._items if item.exchange not in self._done]
+        return [item for item in self.items if item.exchange not in self._done]
 
     async def run(self) -> list[ExitCode]:
         """Wait and hand out; an exit status for each file."""
@@ -132,21 +136,21 @@ class _Desk:
         from roundtrip.waiting import LOOK_ANYWAY
 
         look = LOOK_ANYWAY if self._manner.look is None else self._manner.look
-        with view_of(len(self._items)) as view:
+        with view_of(len(self.items)) as view:
             async with self._client.waiting(look) as waiting:
                 codes = await self._all(waiting, view)
-        if len(self._items) > 1:
+        if len(self.items) > 1:
             told = ", ".join(f"{count} {name}" for name, count in sorted(self._outcomes.items()))
-            print(f"roundtrip: {len(self._items)} files: {told}", file=sys.stderr)
+            print(f"roundtrip: {len(self.items)} files: {told}", file=sys.stderr)
         return codes
 
     async def _all(self, waiting: Waiting, view: View) -> list[ExitCode]:
-        tasks = [asyncio.ensure_future(self._wait(item, waiting, view)) for item in self._items]
+        tasks = [asyncio.ensure_future(self._wait(item, waiting, view)) for item in self.items]
         try:
             if not self._manner.in_order:
-                return await asyncio.gather(*map(self._told, self._items, tasks))
+                return await asyncio.gather(*map(self._told, self.items, tasks))
             return [
-                await self._told(item, task) for item, task in zip(self._items, tasks, strict=True)
+                await self._told(item, task) for item, task in zip(self.items, tasks, strict=True)
             ]
         finally:
             for task in tasks:

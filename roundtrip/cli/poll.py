@@ -6,11 +6,13 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from roundtrip.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
+    from roundtrip.cli.pickup import Item
     from roundtrip.client import AsyncClient
 
 _EVERY = 180.0
@@ -65,12 +67,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _pick_up(client: AsyncClient, args: argparse.Namespace) -> int:
-    from roundtrip.cli.pickup import Item, Manner, pick_up
+    from roundtrip.cli.pickup import Manner, pick_up
 
-    prints = not args.path and not args.json
-    items = [Item(name, name, prints, args.remove) for name in args.exchanges]
     manner = Manner(True, args.json, args.timeout, args.interval, forget=args.remove)
-    return await pick_up(client, items, manner)
+    return await pick_up(client, _wanted(args), manner)
+
+
+async def _wanted(args: argparse.Namespace) -> AsyncIterator[Item]:
+    from roundtrip.cli.pickup import Item
+
+    for name in args.exchanges:
+        yield Item(name, name, not args.path and not args.json, args.remove)
 
 
 async def _list(client: AsyncClient, *, as_json: bool) -> int:

@@ -117,7 +117,7 @@ def _shelf(args: argparse.Namespace) -> ShelfOfItems:
     from roundtrip.shelves.failed import FailedShelf
     from roundtrip.shelves.reports import ReportShelf
 
-    places = Places(load(args.config, args.role))
+    places = Places(load(args.config, args.role, secrets="named"))
     places.check()
     return FailedShelf(places) if places.role is Role.REQUESTER else ReportShelf(places)
 

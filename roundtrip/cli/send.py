@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,25 +107,23 @@ def _duration(text: str) -> float:
 
 
 async def _send(client: AsyncClient, args: argparse.Namespace) -> int:
-    from roundtrip.cli.pickup import Item, Manner, pick_up
+    from roundtrip.cli.pickup import Manner, pick_up
 
-    pipe = args.type == "pipe"
-    items = [
-        Item(file, await _submit(client, file, args), pipe or file == "-", file == "-")
-        for file in args.files
-    ]
-    if not args.wait and not pipe:
-        _print_names(items, as_json=args.json)
-        return ExitCode.OK
-    return await pick_up(client, items, Manner(pipe, args.json, args.timeout))
+    if args.wait or args.type == "pipe":
+        manner = Manner(args.type == "pipe", args.json, args.timeout)
+        return await pick_up(client, _sent(client, args), manner)
+    async for item in _sent(client, args):
+        found = {"file": item.file, "exchange": item.exchange}
+        print(json.dumps(found) if args.json else item.exchange, flush=True)
+    return ExitCode.OK
 
 
-def _print_names(items: list[Item], *, as_json: bool) -> None:
-    for item in items:
-        if as_json:
-            print(json.dumps({"file": item.file, "exchange": item.exchange}))
-        else:
-            print(item.exchange)
+async def _sent(client: AsyncClient, args: argparse.Namespace) -> AsyncIterator[Item]:
+    from roundtrip.cli.pickup import Item
+
+    for file in args.files:
+        exchange = await _submit(client, file, args)
+        yield Item(file, exchange, args.type == "pipe" or file == "-", file == "-")
 
 
 async def _submit(client: AsyncClient, file: str, args: argparse.Namespace) -> str:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from roundtrip.config import load
     from roundtrip.survey import Surveyor
 
-    surveyor = Surveyor(load(args.config, args.role))
+    surveyor = Surveyor(load(args.config, args.role, secrets="named"))
     if args.watch and not args.json:
         _show_live(surveyor, args.interval)
         return ExitCode.OK

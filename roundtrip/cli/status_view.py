@@ -22,6 +22,8 @@ def render(report: Report, *, bars: bool = False) -> RenderableType:
     parts: list[RenderableType] = [_agents(report), _shares(report), _states(report)]
     if report["conditions"]:
         parts.insert(0, _conditions(report))
+    if report["deliveries"]:
+        parts.append(_deliveries(report))
     if report["progress"]:
         parts.append(_progress(report, bars=bars))
     return Group(*parts)
@@ -86,6 +88,18 @@ def _states(report: Report) -> Table:
     if oldest := report["oldest"]:
         age = "" if oldest["age"] is None else f" ({oldest['age']} s)"
         table.add_row("oldest", Text(f"{oldest['exchange']}{age}"))
+    return table
+
+
+def _deliveries(report: Report) -> Table:
+    table = _table("delivery", "due", "failing", "dead", "last error")
+    for item in report["deliveries"]:
+        error = printable(item["error"] or "")
+        if not item["configured"]:
+            error = "not configured any more; " + error
+        style = "red" if item["dead"] else "yellow" if item["failing"] else ""
+        numbers = [str(item[key]) for key in ("due", "failing", "dead")]
+        table.add_row(item["delivery"], *numbers, Text(error, style=style))
     return table
 
 

@@ -58,6 +58,7 @@ class Builder(Filling):
             hosts={name: host(self, name, found) for name, found in model.hosts.items()},
             cache_size=model.cache.size,
             metrics_listen=model.metrics.listen,
+            look=self.look(),
             mail=build_deliver.server(self, model.mail) if model.mail else None,
             deliveries=tuple(build_deliver.deliveries(self, model.deliver, model.mail)),
             queue=build_queue.queue(self, model.dispatch, model.queue),
@@ -75,6 +76,11 @@ class Builder(Filling):
             unenriched_access=shares.unenriched.access,
             enriched_access=shares.enriched.access,
         )
+
+    def look(self) -> tuple[str, str] | None:
+        """Return where the agent can be asked to look, and by whom."""
+        look = self.model.look
+        return None if look is None else (look.listen, self.both(("look", "token"), look.token))
 
     def kept_folder(
         self, key: str, model: ArchiveModel | FailedModel | QuarantineModel

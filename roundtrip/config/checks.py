@@ -53,8 +53,8 @@ def texts_with_secrets(data: Any) -> Iterator[tuple[Path, str]]:
 def engine(settings: Settings) -> Iterator[Problem]:
     """Yield what the engines themselves have against the pipelines of role b, and role a's ways."""
     for delivery in settings.deliveries if settings.role == "a" else ():
-        for keys, text in ways.problems(delivery):
-            yield Problem(("deliver", delivery.name, *keys), text)
+        for way, text in ways.problems(delivery):
+            yield Problem(("deliver", delivery.name, *way), text)
     for pipeline in settings.pipelines if settings.role == "b" else ():
         for keys, text in check.problems(pipeline):
             yield Problem(("pipelines", pipeline.name, *keys), text)

@@ -58,6 +58,15 @@ class MailServerModel(Model):
     )
 
 
+class LookModel(Model):
+    """A local URL that asks the agent to look at once."""
+
+    listen: Annotated[str, AfterValidator(names.check_loopback)] = Field(
+        description="HOST:PORT on this host's loopback."
+    )
+    token: Secret = Field(description="What a caller has to know.")
+
+
 class ExecModel(Model):
     """A program, run without a shell."""
 

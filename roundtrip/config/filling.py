@@ -71,6 +71,10 @@ class Filling:
         """Return a text that is no template with its secrets filled in, which only role a needs."""
         return self._filled(keys, text, self._secrets.fill_sent, "a")
 
+    def both(self, keys: Keys, text: str) -> str:
+        """Do the same for a text that either role needs."""
+        return self._filled(keys, text, self._secrets.fill_sent, self.role)
+
     def own_checked(self, keys: Keys, text: str, check: Callable[[str], object]) -> str:
         """Do the same for a text that `check` may refuse, by ValueError, once secrets are in it."""
         filled = self.own(keys, text)

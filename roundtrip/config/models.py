@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from roundtrip.config.deliver_models import DeliverModel, MailServerModel
+from roundtrip.config.deliver_models import DeliverModel, LookModel, MailServerModel
 from roundtrip.config.host_models import HostModel
 from roundtrip.config.queue_models import QueueModel
 from roundtrip.config.step_models import PipelineModel
@@ -227,6 +227,7 @@ class FileModel(Model):
     queue: QueueModel = Field(default_factory=QueueModel)
     cache: CacheModel = Field(default_factory=CacheModel)
     metrics: MetricsModel = Field(default_factory=MetricsModel)
+    look: LookModel | None = None
     mail: MailServerModel | None = None
     deliver: dict[Name, DeliverModel] = Field(
         default={}, description="What A does with ends of exchanges beyond the inbox, by name."

@@ -7,6 +7,7 @@ user.
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from roundtrip.config.units import shown
 
@@ -112,6 +113,19 @@ def check_listen(text: str) -> str:
     found = _ADDRESS.fullmatch(text)
     if not _is_address(text) or not (found and found["port"]):
         raise ValueError(f"{shown(text)} is not HOST:PORT; write it like 127.0.0.1:9464")
+    return text
+
+
+def check_loopback(text: str) -> str:
+    """Check an address and port to listen on that no other host can reach."""
+    check_listen(text)
+    host = text.rpartition(":")[0].strip("[]")
+    try:
+        is_local = host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_local = False
+    if not is_local:
+        raise ValueError(f"{shown(text)} is not on the loopback; write it like 127.0.0.1:9465")
     return text
 
 

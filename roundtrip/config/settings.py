@@ -93,6 +93,7 @@ class Settings:
     hosts: Mapping[str, HostSettings]  # by name, lower case
     cache_size: int  # bytes on disk
     metrics_listen: str | None  # HOST:PORT; None: no metrics
+    look: tuple[str, str] | None = None  # HOST:PORT, and the token; None: nobody can ask
     mail: Server | None = None  # None: nobody can be mailed to
     deliveries: tuple[DeliverySettings, ...] = ()
     queue: QueueSettings | None = None  # None: the agent enriches itself

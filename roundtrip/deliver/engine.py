@@ -39,7 +39,7 @@ class Deliveries:
             exchange, _, delivery = name.partition(_BETWEEN)
             await self._forget(name)
             if delivery in runners and exchange_of(file_of(exchange)):
-                runners[delivery].push(exchange)
+                runners[delivery].hasten(exchange)
 
     async def _wished(self) -> list[str]:
         if self._wishes is None:

@@ -76,6 +76,10 @@ class Entry:
             attempt=self.attempts + 1,
         )
 
+    def anew(self, queued: float) -> Entry:
+        """The entry as if it had not been tried, due since then."""
+        return replace(self, queued=queued, attempts=0, error=None, next=None)
+
     def after(self, error: str, again: float | None) -> Entry:
         """The entry after another attempt that failed."""
         text = error if len(error) <= _LONGEST else error[:_LONGEST] + "..."

@@ -83,6 +83,16 @@ class Runner:
             heapq.heappush(self._due, (0.0, exchange))
             self._changed.set()
 
+    def hasten(self, exchange: str) -> None:
+        """Something is to be tried now, known or not, and the receiver even if it was away."""
+        self._due = [each for each in self._due if each[1] != exchange]
+        heapq.heapify(self._due)
+        if exchange not in self._running:
+            self._known.discard(exchange)
+        self._not_before = 0.0
+        self.push(exchange)
+        self._changed.set()
+
     @property
     def waiting(self) -> int:
         """How many are due, and not being tried."""
@@ -245,6 +255,8 @@ class Runner:
         log.info("delivery done", extra=self._about(entry.exchange, attempt=attempt))
 
     async def _failed(self, entry: Entry, failure: Undelivered) -> float | None:
+        if await self.shelf.read(entry.exchange) is None:
+            return None  # Somebody has dropped it meanwhile.
         if failure.passing and not self._is_expired(entry):
             return await self._postpone(entry, failure)
         why = f"expired: {failure.text}" if failure.passing or self._away else failure.text

@@ -113,7 +113,7 @@ class Shelf:
         if entry is None:
             return False
         await _carry(exchange, self.dead, self.due)
-        await self.write(replace(entry, queued=queued, attempts=0, error=None, next=None))
+        await self.write(entry.anew(queued))
         await self.dead.remove(file_of(exchange))
         return True
 

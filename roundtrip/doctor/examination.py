@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roundtrip import mounts
 from roundtrip.config import Settings
-from roundtrip.doctor import configuration, folders, machine, shares
+from roundtrip.doctor import configuration, deliveries, folders, machine, shares
 from roundtrip.doctor.disposable import Facts, gather
 from roundtrip.doctor.findings import OK, About, Finding, Severity, Verdict, finding, worst
 from roundtrip.doctor.shares import Expected
@@ -47,7 +47,7 @@ def examine(path: Path | None, role: str | None, *, offline: bool = False) -> Ex
         return Examination(None, [*loaded.findings, *found], {"host": facts})
     visits = None if offline or settings.role == "a" or not loaded.whole else _visits(settings)
     here = _Here(settings, role)
-    found = [*loaded.findings, *here.look()]
+    found = [*loaded.findings, *here.look(), *deliveries.look(settings, offline=offline)]
     return Examination(settings, [*found, *_apis(visits, settings, offline=offline)], here.facts)
 
 
@@ -64,7 +64,9 @@ def _apis(visits: Visits | None, settings: Settings, *, offline: bool) -> list[F
             return found
         text = "no pipeline calls a host"
     elif settings.role == "a":
-        text = "not checked: host A needs no internet, and nothing here uses it"
+        text = "not checked: host A needs no internet but for what its deliveries say"
+        if not deliveries.targets(settings):
+            text = "not checked: host A needs no internet, and nothing here uses it"
     elif offline:
         text = "not checked: --offline"
     else:

@@ -22,7 +22,7 @@ class Severity(StrEnum):
 
 OK, NOTICE, WARNING, ERROR = Severity
 
-About = Literal["configuration", "host", "folders", "unenriched", "enriched", "apis"]
+About = Literal["configuration", "host", "folders", "unenriched", "enriched", "deliveries", "apis"]
 
 CHECKS: dict[str, tuple[Severity, ...]] = {
     "configuration": (ERROR,),
@@ -65,6 +65,9 @@ CHECKS: dict[str, tuple[Severity, ...]] = {
     "file-times": (NOTICE,),
     "events": (NOTICE, WARNING, ERROR),
     "leftovers": (NOTICE,),
+    "delivery-program": (WARNING,),
+    "delivery-server": (WARNING,),
+    "delivery-queue": (NOTICE, WARNING),
     "api-name": (ERROR,),
     "api-address": (ERROR,),
     "api-connection": (ERROR,),

@@ -50,11 +50,13 @@ class RedisBroker:
         self._found: deque[Delivery] = deque()
         self._room = asyncio.Event()
         self._claim_due = 0.0
+        self._lost = ""  # why the connection is of no use any more
 
     async def connect(self) -> None:
         """See `Broker`."""
         await self.aclose()
         self._taken, self._found, self._most = {}, deque(), 0
+        self._claim_due, self._lost = 0.0, ""
         # A name of its own for each connection: what the last one took is delivered again.
         self._me = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
         try:
@@ -81,6 +83,7 @@ class RedisBroker:
         except BrokerAway as error:
             if "BUSYGROUP" not in str(error):
                 raise
+            self._lost = ""
 
     async def publish(self, job: str) -> None:
         """See `Broker`."""
@@ -112,7 +115,8 @@ class RedisBroker:
         try:
             await asyncio.wait_for(self._room.wait(), _BLOCK)
         except TimeoutError:
-            await self._do(self._redis.ping())  # Whoever waits hears that the server is gone.
+            pass
+        await self._do(self._redis.ping())  # Whoever waits hears that the server is gone.
 
     async def _claim(self, free: int) -> None:
         """Take over what somebody took, and gives no more signs of."""
@@ -232,13 +236,20 @@ class RedisBroker:
 
     @property
     def _redis(self) -> redis.Redis:
-        if self._client is None:
-            raise BrokerAway(f"{self.label}: not connected")
+        if self._client is None or self._lost:
+            raise BrokerAway(f"{self.label}: {self._lost or 'not connected'}")
         return self._client
 
     async def _do(self, work: Awaitable[T]) -> T:
+        """Wait for an answer; after the first failure, nothing works until `connect`.
+
+        The client would connect anew by itself, and a message whose acknowledgement got lost in
+        between would count as taken for ever.
+        """
         try:
             return await work
         except (RedisError, OSError, TimeoutError) as error:
             text = " ".join(str(error).split()) or type(error).__name__
+            self._lost = self._lost or text
+            self._room.set()
             raise BrokerAway(f"{self.label}: {text}") from None

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from roundtrip.errors import ShareError
 from roundtrip.protocol.documents import printable
-from roundtrip.protocol.names import part_of
+from roundtrip.protocol.names import PART_SUFFIX
 from roundtrip.protocol.problem import Problem
 from roundtrip.shares import writing
 from roundtrip.watching.claim import Outcome
@@ -96,7 +96,7 @@ def _put(folder: int, name: str, document: bytes, run: int) -> bool:
     if _is_there(folder, name):
         return False
     try:
-        part = part_of(str(run))
+        part = f".{run}{PART_SUFFIX}"  # One that a killed watch has left is used again.
         writing.put_bytes(folder, part, document_name, document, durable=True)
     except FileExistsError:
         return _is_of(folder, document_name, run)

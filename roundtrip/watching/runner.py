@@ -62,12 +62,16 @@ class Runner:
             ours.setsockopt(socket.SOL_SOCKET, option, _LARGEST)
         ours.setblocking(False)
         self._socket = ours
+        self._ended = os.pidfd_open(self._pid)
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self.on_gone: Callable[[], None] = lambda: None
 
     def start(self) -> None:
         """Listen to the runs, inside a running event loop."""
-        asyncio.get_running_loop().add_reader(self._socket, self._receive)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._socket, self._receive)
+        # Its runs hold the socket, too, so its end is not the end of that.
+        loop.add_reader(self._ended, self._end)
 
     async def run(self, job: Job) -> Outcome:
         """Run a command to its end.
@@ -109,7 +113,9 @@ class Runner:
             future.set_result(what)
 
     def _end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket)
+        loop.remove_reader(self._ended)
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(RunnerGone())
@@ -118,6 +124,7 @@ class Runner:
     def close(self) -> None:
         """End the runner; runs go on by themselves."""
         self._socket.close()
+        os.close(self._ended)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
 

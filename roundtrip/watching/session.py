@@ -126,7 +126,9 @@ class _Session:
     async def _until_end(self) -> ExitCode:
         settling = [asyncio.create_task(self._settle(entry)) for entry in self._ends.left()]
         if settling:
-            self._teller.trouble(f"{_runs(len(settling))} of an earlier watch, still under way")
+            self._teller.trouble(
+                f"waiting for {_runs(len(settling))} of an earlier watch, still under way"
+            )
         self._arrivals.start()
         idle = asyncio.ensure_future(self._work.until_idle())
         try:
@@ -147,11 +149,11 @@ class _Session:
         running = self._work.running()
         if self._asked > 1 and not self._leave.done():
             if running:
-                self._teller.trouble(f"{_runs(running)} left to themselves")
+                self._teller.trouble(f"{_runs(running)} left to go on alone")
             self._leave.set_result(None)
             return
         if running:
-            self._teller.trouble(f"waiting for {_runs(running)}; again to leave them to themselves")
+            self._teller.trouble(f"waiting for {_runs(running)}; again to leave them alone")
         self._begin_to_stop()
 
     def _begin_to_stop(self) -> None:

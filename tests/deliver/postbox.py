@@ -86,7 +86,7 @@ def post_office(folder: Path, *, tls: str = "none", login: bool = False) -> Iter
     controller = Controller(
         box, "localhost", 0, ssl_context=context if tls == "tls" else None, **options
     )
-    controller.port = _free_port()
+    controller.port = free_port()
     controller.start()
     try:
         yield Listening(box, controller.port, ca)
@@ -94,7 +94,7 @@ def post_office(folder: Path, *, tls: str = "none", login: bool = False) -> Iter
         controller.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.world import REPOSITORY, Host, World, wait_until
+from tests.e2e.world import REPOSITORY, Host, World, visible, wait_until
 from tests.queue.servers import Server
 
 BEAT = 0.2
@@ -34,9 +34,7 @@ class WorkerProcess:
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPOSITORY
             )
         if ready:
-            wait_until(
-                lambda: len(self.events("ready")) > before, "the worker is ready", PATIENCE
-            )
+            wait_until(lambda: len(self.events("ready")) > before, "the worker is ready", PATIENCE)
         return self
 
     def kill(self) -> None:
@@ -78,9 +76,7 @@ class WorkerProcess:
 class QueueWorld:
     """Both agents, a broker and workers; a context manager that leaves no process behind."""
 
-    def __init__(
-        self, folder: Path, api: str, broker: Server | str, **b: Any
-    ) -> None:
+    def __init__(self, folder: Path, api: str, broker: Server | str, **b: Any) -> None:
         url = broker if isinstance(broker, str) else broker.url
         self.queue = {
             "url": url,
@@ -88,9 +84,7 @@ class QueueWorld:
             "heartbeat": BEAT,
             **b.pop("queue", {}),
         }
-        self.world = World(
-            folder, api, b={"dispatch": "queue", "queue": self.queue, **b}
-        )
+        self.world = World(folder, api, b={"dispatch": "queue", "queue": self.queue, **b})
         self.workers: list[WorkerProcess] = []
         self.jobs = self.world.b.folder("state/queue/jobs")
         self.results = self.world.b.folder("state/queue/results")
@@ -116,6 +110,13 @@ class QueueWorld:
         self.world.__exit__(kind, error, traceback)
         if error is not None:
             print(self.log_tails())
+
+    def wait_swept(self) -> None:
+        """Wait until no name is left anywhere that should be gone."""
+        self.world.wait_swept(PATIENCE)
+        wait_until(
+            lambda: visible(self.jobs) == visible(self.results) == [], "no job is left", PATIENCE
+        )
 
     def log_tails(self) -> str:
         """What all processes said last."""

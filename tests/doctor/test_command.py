@@ -39,7 +39,8 @@ SCHEMA = {
                     "severity": {"enum": ["ok", "notice", "warning", "error"]},
                     "about": {
                         "enum": [
-                            "configuration", "host", "folders", "unenriched", "enriched", "apis",
+                            "configuration", "host", "folders", "unenriched", "enriched",
+                            "deliveries", "apis",
                         ]
                     },
                     "text": {"type": "string", "minLength": 1},

@@ -185,6 +185,18 @@ def test_an_expired_job_has_an_exit_status_of_its_own(running: World, api: Api) 
     assert b"No answer came in time" in done.stderr
 
 
+def test_what_was_sent_before_a_file_that_is_not_there_is_not_forgotten(running: World) -> None:
+    nothing = running.folder / "nothing.raw"
+    done = running.a.run("send", "-t", "pipe", file(running, "1.raw"), nothing)
+    assert (done.returncode, done.stdout) == (7, b"")
+    told = done.stderr.decode().splitlines()
+    assert len(told) == 2
+    assert running.a.run("poll", told[0].rpartition(" ")[2]).stdout == b"content"
+    done = running.a.run("send", file(running, "2.raw"), nothing)
+    assert done.returncode == 7
+    assert running.a.run("poll", done.stdout.decode().strip()).stdout == b"content"
+
+
 @pytest.mark.parametrize("name", ["01ARZ3NDEKTSV4RRFFQ69G5FAV-x", "../x", ""])
 def test_a_name_that_nobody_has_sent_is_refused_in_one_line(name: str, running: World) -> None:
     done = running.a.run("poll", name)

@@ -170,7 +170,7 @@ class Rabbit(Server):
             "RABBITMQ_PID_FILE": str(self.folder / "pid"),
             # Two schedulers and no busy waiting: a test is no reason to heat a core.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
-            f" -kernel inet_dist_use_interface {{127,0,0,1}}",
+            " -kernel inet_dist_use_interface {127,0,0,1}",
         }
 
     def launch(self) -> None:

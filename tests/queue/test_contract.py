@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -164,6 +165,43 @@ async def test_after_the_broker_died_everything_is_there_again(ground: Ground) -
     await worker.consume(5)
     found = {(each.job, each.again) for each in [await taken(worker), await taken(worker)]}
     assert found == {("taken", True), ("waiting", False)}
+
+
+async def test_after_one_failure_everything_fails_until_it_connects_again(ground: Ground) -> None:
+    worker = await consumer(ground, most=1)
+    await worker.publish("one")
+    await worker.publish("two")
+    first = await taken(worker)
+    waiting = asyncio.create_task(worker.take())
+    await asyncio.sleep(0)
+    await ground.kill()
+    with pytest.raises(BrokerAway):
+        await worker.ack(first)
+    await ground.revive()
+    with pytest.raises(BrokerAway):
+        await asyncio.wait_for(waiting, SOON)
+    for call in (worker.publish("three"), worker.depth()):
+        with pytest.raises(BrokerAway):
+            await call
+    await worker.connect()
+    await worker.consume(3)
+    found = [await taken(worker), await taken(worker)]
+    assert sorted(each.job for each in found) == ["one", "two"]
+
+
+async def test_a_message_of_a_lost_connection_can_not_harm_the_next(ground: Ground) -> None:
+    worker = await consumer(ground)
+    await worker.publish("job")
+    old = await taken(worker)
+    await worker.connect()
+    await worker.consume(1)
+    again = await taken(worker)
+    with contextlib.suppress(BrokerAway):  # Or it is settled by that: brokers differ.
+        await worker.ack(old)
+    await worker.ack(again)
+    await worker.publish("next")
+    found = await taken(worker)
+    assert found.job == "next"
 
 
 async def test_without_a_connection_everything_says_so(ground: Ground) -> None:

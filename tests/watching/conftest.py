@@ -101,7 +101,7 @@ class Scene:
     def stop(self, process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> bytes:
         """End a watch and return what it said on stderr."""
         process.send_signal(number)
-        _, err = process.communicate(timeout=PATIENCE)
+        err = process.communicate(timeout=PATIENCE)[1] or b""
         assert b"Traceback" not in err, err.decode()
         return err
 
