@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from roundtrip.config import build_brokers
 from roundtrip.config.deliver_checks import REPLY
 from roundtrip.config.deliver_models import (
     DeliverModel,
@@ -104,6 +105,8 @@ def _action(
         return _webhook(filling, (*at, "http"), model.http), model.http.timeout
     if model.tcp is not None:
         return _tcp(model.tcp), model.tcp.timeout
+    if (found := build_brokers.action(filling, at, model)) is not None:
+        return found
     if model.plugin is not None:
         return _plugin(model.plugin), model.plugin.timeout
     return None

@@ -8,7 +8,8 @@ from typing import Any
 from roundtrip.config.document import Path, Problem
 from roundtrip.config.step_checks import mapping
 
-KINDS = ("exec", "mail", "http", "tcp", "plugin")
+KINDS = ("exec", "mail", "http", "amqp", "redis", "zeromq", "tcp", "plugin")
+_ONE_OF = {"redis": ("stream", "channel"), "zeromq": ("bind", "connect")}
 REPLY = "reply"
 """The delivery of its own that mails what senders asked to be mailed."""
 
@@ -36,5 +37,9 @@ def _delivery(at: Path, given: dict[str, Any], has_server: bool) -> Iterator[Pro
     for kind in found[1:]:
         text = f"a delivery has one receiver, and this one has {found[0]}; make two deliveries"
         yield Problem((*at, kind), text)
+    for kind, keys in _ONE_OF.items():
+        inner = mapping(given.get(kind))
+        if inner and sum(inner.get(key) is not None for key in keys) != 1:
+            yield Problem((*at, kind), f"needs either {keys[0]} or {keys[1]}")
     if "mail" in found and not has_server:
         yield Problem((*at, "mail"), "needs a server; write a section `mail` beside `deliver`")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from roundtrip.config import names, texts
+from roundtrip.config.broker_models import AmqpModel, RedisModel, ZeromqModel
 from roundtrip.config.deliver_checks import KINDS
 from roundtrip.config.values import (
     Bytes,
@@ -31,7 +32,18 @@ Address = Annotated[str, AfterValidator(names.check_mail_address)]
 Pattern = Annotated[str, AfterValidator(texts.check_pattern)]
 PlainUrl = Annotated[str, AfterValidator(texts.check_plain_url)]
 Templates = Annotated[list[LocalTemplate], Field(min_length=1)]
-OneOrMore = Annotated[Templates, BeforeValidator(lambda to: [to] if isinstance(to, str) else to)]
+OneOrMore = Annotated[
+    Templates,
+    BeforeValidator(lambda to: [to] if isinstance(to, str) else to),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
+]
 
 
 class MailServerModel(Model):
@@ -178,6 +190,9 @@ class DeliverModel(Model):
     http: Annotated[WebhookModel | None, Short("url", words="a URL or a mapping")] = Field(
         default=None
     )
+    amqp: AmqpModel | None = None
+    redis: RedisModel | None = None
+    zeromq: ZeromqModel | None = None
     tcp: Annotated[TcpModel | None, Short("listen", words="HOST:PORT or a mapping")] = Field(
         default=None
     )

@@ -17,6 +17,11 @@ _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 def check_broker(text: str) -> str:
     """Check a broker's address as far as it has no secrets in it."""
+    return check_address(text, SCHEMES)
+
+
+def check_address(text: str, schemes: tuple[str, ...]) -> str:
+    """Check an address that begins with one of `schemes`, as far as it has no secrets in it."""
     reference = REFERENCE.match(text)
     if reference and reference["name"]:
         return text
@@ -25,11 +30,11 @@ def check_broker(text: str) -> str:
         port = parts.port
     except ValueError:
         raise ValueError("is not a URL that can be understood; check host and port") from None
-    if parts.scheme not in SCHEMES:
-        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+    if parts.scheme not in schemes:
+        known = ", ".join(f"{scheme}://" for scheme in schemes)
         raise ValueError(f"is no broker's address; it begins with one of {known}")
     if not parts.hostname or port == 0:
-        raise ValueError("has no host; write it like amqp://user:${PASSWORD}@host:5672/")
+        raise ValueError(f"has no host; write it like {schemes[0]}://user:${{PASSWORD}}@host/")
     return text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
+from roundtrip.deliver.broker_settings import AmqpSettings, RedisSettings, ZeromqSettings
 from roundtrip.deliver.port import Delivery
 from roundtrip.deliver.settings import (
     DeliverySettings,
@@ -20,6 +21,9 @@ KINDS: dict[type, tuple[str, str]] = {
     MailSettings: ("roundtrip.deliver.mail", "Mail"),
     WebhookSettings: ("roundtrip.deliver.http", "Webhook"),
     TcpSettings: ("roundtrip.deliver.tcp", "Feed"),
+    AmqpSettings: ("roundtrip.deliver.amqp", "Amqp"),
+    RedisSettings: ("roundtrip.deliver.redis", "Redis"),
+    ZeromqSettings: ("roundtrip.deliver.zeromq", "Zeromq"),
     PluginSettings: ("roundtrip.deliver.plugin", "load"),
 }
 """Module and name of what makes the adapter of each kind of `DeliverySettings.action`.

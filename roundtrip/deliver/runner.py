@@ -124,6 +124,12 @@ class Runner:
             self._turned.clear()
             await self._turned.wait()
 
+    def cut(self) -> None:
+        """End at once, whatever is in hand."""
+        for task in (self._task, *self._running.values()):
+            if task is not None:
+                task.cancel()
+
     async def stop(self) -> None:
         """End soon; what is not delivered stays due."""
         if self._task is not None:
@@ -159,8 +165,9 @@ class Runner:
             try:
                 await self._ready()
                 return
-            except Undelivered as told:
+            except Exception as error:
                 failures += 1
+                told = error if isinstance(error, Undelivered) else _unexpected(error)
                 self._trouble(told.text)
                 await asyncio.sleep(self._pause(failures))
 
@@ -213,8 +220,9 @@ class Runner:
         except ValueError as error:
             log.error("delivery unreadable", extra=self._about(exchange, reason=str(error)))
             return None
-        if entry is None:
-            return None  # Somebody has dropped it.
+        if entry is None:  # Somebody has dropped it, or we have, and were told that we hadn't.
+            await self.shelf.remove(exchange)
+            return None
         left = 0.0 if entry.next is None else entry.next - self._now()
         if 0 < left <= self.settings.max_delay:  # Else somebody has set the clock.
             return left

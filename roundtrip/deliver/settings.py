@@ -92,6 +92,11 @@ class OtherSettings:
 
     __slots__ = ()
 
+    @property
+    def listens(self) -> bool:
+        """See `DeliverySettings.listens`."""
+        return False
+
 
 Action = (
     ExecSettings | MailSettings | WebhookSettings | TcpSettings | PluginSettings | OtherSettings
@@ -144,8 +149,9 @@ class DeliverySettings:
 
     @property
     def listens(self) -> bool:
-        """Whether receivers come by themselves, so that it begins with the agent."""
-        return isinstance(self.action, TcpSettings)
+        """Whether receivers may come by themselves, so that it begins with the agent."""
+        other = isinstance(self.action, OtherSettings) and self.action.listens
+        return other or isinstance(self.action, TcpSettings | PluginSettings)
 
     def wants(self, outcome: str, pipeline: str | None, original_name: str, *, asked: bool) -> bool:
         """Whether the end of an exchange is to be delivered. Globs are compared as a pipeline's."""

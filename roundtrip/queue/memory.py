@@ -49,6 +49,7 @@ class MemoryBroker:
 
     async def connect(self) -> None:
         """See `Broker`."""
+        self.drop()
         if self._server.away:
             raise BrokerAway("the broker is away")
         self._server.clients.add(self)

@@ -8,6 +8,7 @@ publish --XADD--> NAME --XREADGROUP--> a worker --XACK, XDEL-->
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
@@ -112,10 +113,8 @@ class RedisBroker:
         return self._found.popleft()
 
     async def _await_room(self) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._room.wait(), _BLOCK)
-        except TimeoutError:
-            pass
         await self._do(self._redis.ping())  # Whoever waits hears that the server is gone.
 
     async def _claim(self, free: int) -> None:

@@ -194,4 +194,7 @@ class Delivery:
                 await self._desk.closing.remove(exchange)
         except FileNotFoundError:
             pass  # A failed exchange's original went to failed/ instead.
+        except FileExistsError:
+            # Restored from a backup: it was answered, and archived, in the days after that as well.
+            await self._desk.closing.remove(exchange)
         log.log(level_of(exchange), "closed", extra={"exchange": exchange})

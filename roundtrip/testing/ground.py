@@ -12,7 +12,7 @@ from pathlib import Path
 from roundtrip.errors import ShareError
 from roundtrip.protocol.states import Role
 from roundtrip.shares.identity import establish
-from roundtrip.testing.staff import DESK
+from roundtrip.testing.staff import DEAD, DESK, DUE
 
 OLD = 86400.0
 """Seconds after which another torture's folder is one whose process was killed."""
@@ -53,7 +53,7 @@ class Ground:
         for name, home in (("unenriched", Role.RESPONDER), ("enriched", Role.REQUESTER)):
             await establish(self.shared / name, home)
         (self.shared / "rules").mkdir()
-        for label in (*(f"a/{name}" for name in DESK), "b/kept", "b/quarantine"):
+        for label in (*(f"a/{name}" for name in DESK), DUE, DEAD, "b/kept", "b/quarantine"):
             (self.private / label).mkdir(parents=True)
 
     def path(self, label: str) -> Path:

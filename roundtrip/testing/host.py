@@ -28,6 +28,8 @@ class AgentLife:
         self.is_dead = False
         self.host = host
         self.schedule = Schedule(self._look, _LOOKS)
+        self.ends: list[Callable[[], None]] = []
+        """Called at its death."""
         self._over = asyncio.Event()
         self._lost_track = asyncio.Event()
         self.side, self._mount = host.build(self)
@@ -38,6 +40,8 @@ class AgentLife:
             return
         self.is_dead = True
         self.schedule.pause()
+        for end in self.ends:
+            end()
         self._over.set()
         self.host.deaths += 1
         self.host.died()

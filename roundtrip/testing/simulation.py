@@ -67,7 +67,7 @@ class Simulation:
         dice = random.Random(seed)
         clock = asyncio.get_running_loop().time
         storage = MemoryStorage(clock, keeps_history=faults.power > 0)
-        self.world = World(dice, faults, storage)
+        self.world = World(dice, faults, storage, delivers=dice.random() < 0.5)
         self.wishes = make_wishes(dice, STORM * 0.7)
         self._open: list[Wish] = []  # handed in, and not taken back
         self._findings: list[str] = []
@@ -88,6 +88,8 @@ class Simulation:
         await self._storm()
         for weather in self.world.weathers.values():
             weather.is_over = True
+        if self.world.receiver is not None:
+            self.world.receiver.refuses = False
         calm = await self._until(self._undone)
         await self._rest()
         await self._start_afresh()
@@ -139,6 +141,8 @@ class Simulation:
     def _raise_findings(self) -> None:
         for host in self.world.hosts.values():
             self._findings += host.defects
+        if self.world.receiver is not None:
+            self._findings += self.world.receiver.findings
         if self._findings:
             raise Violation(self._findings[0])
 
@@ -165,10 +169,15 @@ class Simulation:
         files = self.world.storage.files()
         undone = [f"{wish.exchange} is not done" for wish in self._open if not is_done(wish, files)]
         undone += leftovers(files, LEFT_BY_NOBODY)
+        undone += [f"{wish.exchange} is untold" for wish in self._open if self._is_untold(wish)]
         undone += [f"the ledger still has {name}" for name in sorted(self.world.ledger.open)]
         if self._shell is not None and self._shell.answer is None:
             undone.append("the shell script still waits")
         return undone
+
+    def _is_untold(self, wish: Wish) -> bool:
+        receiver = self.world.receiver
+        return receiver is not None and not receiver.got[wish.exchange]
 
     async def _start_afresh(self) -> None:
         """What a life leaves behind must not come to life in the next one."""

@@ -10,6 +10,7 @@ from roundtrip.roles.admission import Admission, InFlight
 from roundtrip.roles.desk import Desk
 from roundtrip.roles.entrance import Entrance
 from roundtrip.roles.health import Health
+from roundtrip.roles.outgoing import Outgoing
 from roundtrip.roles.requester import Requester
 from roundtrip.roles.responder import Responder
 from roundtrip.roles.room import Room
@@ -23,6 +24,8 @@ from roundtrip.testing.host import AgentLife
 DESK = ("submit", "pending", "collected", "closing", "tickets", "outcomes", "inbox", "failed",
         "archive")  # fmt: skip
 """A's own folders."""
+DUE, DEAD = "a/deliveries", "a/dead"
+"""Those of its delivery."""
 
 _PATIENT = 10_000  # attempts and answers: what the faults cost must not end an exchange
 
@@ -46,7 +49,13 @@ Reach = Callable[[str], Folder]
 """The folder of a label, as the life that asks reaches it."""
 
 
-def requester(reach: Reach, life: AgentLife, clock: Callable[[], float], terms: Terms) -> Requester:
+def requester(
+    reach: Reach,
+    life: AgentLife,
+    clock: Callable[[], float],
+    terms: Terms,
+    outgoing: Outgoing | None = None,
+) -> Requester:
     """Role a."""
     away = reach("unenriched")
     desk = Desk(**{label: reach(f"a/{label}") for label in DESK})
@@ -68,6 +77,7 @@ def requester(reach: Reach, life: AgentLife, clock: Callable[[], float], terms: 
         clock=clock,
         now=clock,
         admission=admission,
+        outgoing=outgoing,
     )
 
 

@@ -7,12 +7,12 @@ from typing import Protocol
 
 from roundtrip.shares.port import Folder
 from roundtrip.testing.disk import Disk
-from roundtrip.testing.staff import DESK
+from roundtrip.testing.staff import DEAD, DESK, DUE
 from roundtrip.testing.weather import Weather
 
 SHARES = ("unenriched", "enriched")
 LABELS = {
-    "a": ("enriched", *(f"a/{label}" for label in DESK)),
+    "a": ("enriched", *(f"a/{label}" for label in DESK), DUE, DEAD),
     "b": ("unenriched", "b/kept", "b/quarantine"),
 }
 """The folders on each host's disk."""

@@ -94,7 +94,8 @@ def is_done(wish: Wish, files: Files) -> bool:
     return delivered and files["a/archive"].get(wish.exchange) == wish.content
 
 
-LEFT_BY_NOBODY = ("unenriched", "enriched", "b/kept", "b/quarantine", "a/pending", "a/closing")
+LEFT_BY_NOBODY = ("unenriched", "enriched", "b/kept", "b/quarantine", "a/pending", "a/closing",
+                  "a/deliveries", "a/dead")  # fmt: skip
 TIDIED_AT_START = ("a/collected", "a/tickets", "a/submit")
 
 

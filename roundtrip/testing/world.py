@@ -17,6 +17,7 @@ from roundtrip.testing.events import Events
 from roundtrip.testing.faults import Faults
 from roundtrip.testing.folder import FaultyFolder, Life
 from roundtrip.testing.host import AgentLife, Host, Side
+from roundtrip.testing.receiver import Receiver
 from roundtrip.testing.shell import Shell
 from roundtrip.testing.staff import TERMS, Terms, requester, responder
 from roundtrip.testing.storage import HOME, SHARES, Storage
@@ -36,8 +37,13 @@ class World:
         storage: Storage,
         terms: Terms = TERMS,
         restart: float = 20.0,
+        *,
+        delivers: bool = False,
     ) -> None:
-        """`restart` is how many seconds at most a role that died stays dead."""
+        """`restart` is how many seconds at most a role that died stays dead.
+
+        With `delivers`, A has a delivery.
+        """
         self.dice = dice
         self.storage = storage
         self._terms = terms
@@ -48,6 +54,7 @@ class World:
         self.on_change: Callable[[str, str], None] = lambda label, name: None
         self._faults = faults
         clock = self.loop.time
+        self.receiver = Receiver(dice, storage.files, clock) if delivers else None
         self.weathers = {role: Weather(faults, dice, clock) for role in "ab"}
         # Nobody would go on in a killed script's place.
         self.weathers["shell"] = Weather(replace(faults, kill=0.0), dice, clock)
@@ -75,7 +82,9 @@ class World:
                 return self.folder(role, label, life)
 
             if role == "a":
-                return requester(reach, life, self.loop.time, self._terms), reach("unenriched")
+                outgoing = self.receiver.employ(reach, life) if self.receiver else None
+                side_a = requester(reach, life, self.loop.time, self._terms, outgoing)
+                return side_a, reach("unenriched")
             side = responder(reach, life, self.loop.time, self._terms, self.ledger, self.dice)
             return side, reach("enriched")
 

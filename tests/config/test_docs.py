@@ -58,6 +58,17 @@ MAPPINGS: dict[
     (*STEP, "http", "auth", "oauth2"): "http.auth.oauth2.",
     (*STEP, "http", "pages"): "http.pages.",
     (*STEP, "http", "job"): "http.job.",
+    ("look",): "look.",
+    ("mail",): "mail.",
+    ("deliver", "NAME"): "deliver.NAME.",
+    ("deliver", "NAME", "retry"): "deliver.NAME.retry.",
+    ("deliver", "NAME", "fields"): "deliver.NAME.fields.",
+    ("deliver", "NAME", "fields", "lookup"): "deliver.NAME.fields.lookup.",
+    ("deliver", "NAME", "exec"): "deliver.NAME.exec.",
+    ("deliver", "NAME", "mail"): "deliver.NAME.mail.",
+    ("deliver", "NAME", "http"): "deliver.NAME.http.",
+    ("deliver", "NAME", "tcp"): "deliver.NAME.tcp.",
+    ("deliver", "NAME", "plugin"): "deliver.NAME.plugin.",
 }
 
 
@@ -89,8 +100,9 @@ def test_no_mapping_is_forgotten_here() -> None:
 def test_every_example_loads_and_fits_the_schema(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("GEO_TOKEN", "OTHER_KEY", "PROXY_PASSWORD"):
+    for name in ("GEO_TOKEN", "OTHER_KEY", "PROXY_PASSWORD", "SMTP_PASSWORD", "LOOK_TOKEN"):
         monkeypatch.setenv(name, "secret")
+    monkeypatch.setenv("SHOP_SECRET", "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3")
     file = tmp_path / "roundtrip.yaml"
     file.write_text(text)
     assert load(file).file == file

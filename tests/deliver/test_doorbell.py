@@ -90,8 +90,12 @@ async def test_an_address_that_is_taken_is_said_in_one_line() -> None:
 
 def test_an_agent_looks_when_it_is_asked_to(make_world: MakeWorld) -> None:
     port = free_port()
-    world = make_world({}, look={"listen": f"127.0.0.1:{port}", "token": "knock"},
-                       timing={"rescan": "1h"}, watch={"backend": "poll", "interval": "1h"})  # fmt: skip
+    world = make_world(
+        {},
+        look={"listen": f"127.0.0.1:{port}", "token": "knock"},
+        timing={"rescan": "1h"},
+        watch={"backend": "poll", "interval": "1h"},
+    )
     world.start()
     world.drop("one.json", b"content")
     time.sleep(0.3)

@@ -268,7 +268,10 @@ def test_a_request_that_cannot_be_enriched_says_why_as_it_does_without_a_queue(
     queue.worker()
     queue.world.drop("no-pipeline.xyz", b"?")
     queue.world.drop("broken.json", b"{")
-    for name, words in (("no-pipeline.xyz", "no pipeline fits"), ("broken.json", "Unreadable payload")):
+    for name, words in (
+        ("no-pipeline.xyz", "no pipeline fits"),
+        ("broken.json", "Unreadable payload"),
+    ):
         problem = queue.world.failed / f"{name}.problem.json"
         wait_until(problem.exists, name, PATIENCE)
         assert words in problem.read_text()

@@ -125,6 +125,38 @@ def test_what_comes_while_the_queue_of_either_agent_is_full_is_handled_once(
     assert sum(count for call, count in api.calls.items() if call.startswith("echo")) == len(names)
 
 
+def test_agents_that_are_woken_by_fanotify_miss_nothing_even_when_its_queue_is_full(
+    make_world: MakeWorld,
+) -> None:
+    settings = {**QUICK, "watch": {"backend": "fanotify"}}
+    world = make_world(a=settings, b=settings)
+    (world.outbox / "echo").mkdir()
+    world.start()
+    for host in (world.a, world.b):
+        backends = {line["folder"]: line["backend"] for line in host.events("watching")}
+        folders = {"outbox", "share", "submit"} & set(backends)
+        assert folders and {backends[folder] for folder in folders} == {"fanotify"}
+    went_round(world, "plain.raw")
+    went_round(world, "chosen.raw", "outbox/echo")
+    with halted(world.a):
+        for number in range(fanotify_queue() + 10):
+            name = world.outbox / f".flood-{number}"
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
+            os.unlink(name)
+        world.drop("late.raw", b"late")
+    assert world.result("late.raw", 60) == b"late"
+    assert world.a.events("events lost")
+    aside = world.outbox.rename(world.a.root / "aside")
+    world.outbox.mkdir()
+    (aside / "stray.raw").write_bytes(b"not in the outbox")
+    went_round(world, "replaced.raw")
+    delivered_once(world, {"plain.raw", "chosen.raw", "late.raw", "replaced.raw"})
+
+
+def fanotify_queue() -> int:
+    return int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text())
+
+
 # No room for watches
 
 LIMITED = 'echo "$1" > /proc/sys/user/max_inotify_$0; shift; exec "$@"'

@@ -117,7 +117,9 @@ async def test_an_unknown_backend_is_a_configuration_error(
     recorder: Recorder, folder: Path
 ) -> None:
     watch = Watch(recorder.deliver, WatchSettings(backend="carrier pigeon"))
-    with pytest.raises(ConfigError, match="'carrier pigeon' is none of auto, inotify, fanotify, poll"):
+    with pytest.raises(
+        ConfigError, match="'carrier pigeon' is none of auto, inotify, fanotify, poll"
+    ):
         watch.add("in", folder, CREATED)
 
 

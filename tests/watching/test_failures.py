@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_a_failed_run_is_tried_again_with_longer_pauses_until_it_is_done(scene: 
     done = scene.run(*options, *scene.script(body))
     assert done.returncode == ExitCode.OK
     times = [float(line) for line in (scene.root / "runs.times").read_text().split()]
-    pauses = [after - before for before, after in zip(times, times[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(times)]
     assert len(pauses) == 3
     assert all(pause >= least for pause, least in zip(pauses, (0.19, 0.39, 0.79), strict=True))
     assert scene.journal()["a"]["attempts"] == 4

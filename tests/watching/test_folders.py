@@ -175,9 +175,10 @@ def test_the_journal_is_no_longer_than_the_folder(scene: Scene) -> None:
                 path.unlink()
     until(lambda: len(scene.journal()) < 2000, "what has gone is forgotten")
     scene.stop(process)
+    scene.put("one more")
     scene.run("--once", "--state", str(scene.state))
-    scene.run("--once", "--state", str(scene.state))
-    assert set(scene.journal()) == {"stays"}
+    assert {"stays", "one more"} <= set(scene.journal())
+    assert len(scene.journal()) <= 2 * 2 + 1000
 
 
 @pytest.mark.needs("root", "unshare", "mount")

@@ -1,0 +1,88 @@
+"""Mail from real agents: to who asked for it, to who is named by a file, and after SIGKILL."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.deliver.conftest import MakeWorld
+from tests.deliver.postbox import PASSWORD, USER, Listening, post_office
+from tests.e2e.world import wait_until
+
+PDF = b"%PDF-1.7\n" + bytes(range(256)) * 100
+
+
+def server_of(office: Listening) -> dict[str, object]:
+    return {
+        "server": "localhost", "port": office.port, "from": "rt@example.org",
+        "user": USER, "password": "${SMTP_PASSWORD}", "ca": str(office.ca),
+    }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_PASSWORD", PASSWORD)
+
+
+def test_the_end_of_an_exchange_is_mailed_to_who_asked_for_it(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    with post_office(tmp_path, tls="starttls", login=True) as office:
+        world = make_world({}, mail=server_of(office))
+        world.start()
+        for name, content in (("one.pdf", PDF), ("two.bad", b"x"), ("three.pdf", PDF)):
+            path = tmp_path / name
+            path.write_bytes(content)
+            asked = ["-t", "email", "--to", f"{path.stem}@example.org"] if name[1] != "h" else []
+            done = world.a.run("send", *asked, path)
+            assert done.returncode == 0, done.stderr
+        wait_until(lambda: len(office.box.mails) == 2, "two have asked", 40)
+        world.wait_closed()
+        found = {mail["To"]: mail for mail in office.box.mails}
+    assert found.keys() == {"one@example.org", "two@example.org"}
+    (attached,) = found["one@example.org"].iter_attachments()
+    assert attached.get_content() == PDF
+    assert found["two@example.org"]["Subject"] == "two.bad: failed"
+    (problem,) = found["two@example.org"].iter_attachments()
+    assert problem.get_content_type() == "application/problem+json"
+
+
+def test_an_invoice_goes_to_its_customer_though_the_agent_is_killed_in_the_middle(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    table = tmp_path / "customers.csv"
+    table.write_text("number,email\n4711,kunde@example.org\n")
+    customers = {
+        "mail": {"to": "{email}", "subject": "Invoice {customer}"},
+        "fields": {
+            "name": r"(?P<customer>[^_]+)_.*\.pdf",
+            "lookup": {"file": str(table), "key": "{customer}", "column": "number"},
+        },
+        "retry": {"min_delay": "50ms"},
+    }
+    with post_office(tmp_path, tls="starttls", login=True) as office:
+        world = make_world({"customers": customers}, mail=server_of(office))
+        world.start()
+        is_there, go_on = threading.Event(), threading.Event()
+
+        def hold(command: str, argument: str) -> None:
+            if command == "DATA" and not is_there.is_set():
+                is_there.set()
+                go_on.wait(30)
+
+        office.box.refuse = hold
+        world.drop("4711_2026-11.pdf", PDF)
+        assert is_there.wait(30), "the mail is on its way"
+        world.a.kill()
+        go_on.set()
+        wait_until(lambda: office.box.mails, "the server has taken it, and nobody was told")
+        world.a.start()
+        wait_until(lambda: world.a.events("delivery done"), "it is delivered again")
+        first, again = office.box.mails
+    for mail in (first, again):
+        assert mail["To"] == "kunde@example.org"
+        (attached,) = mail.iter_attachments()
+        assert attached.get_content() == PDF
+    assert first["Message-ID"] == again["Message-ID"]

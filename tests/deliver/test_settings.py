@@ -1,0 +1,94 @@
+"""What is wrong with a delivery's configuration is said in one clear line, with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roundtrip.config import load
+from roundtrip.deliver.settings import DeliverySettings
+from roundtrip.errors import ConfigError
+
+MAIL = "mail: {server: smtp.example.org, from: rt@example.org}\n"
+
+WRONG = [
+    ("deliver: {x: {}}", "deliver.x: says not how; give it one of: exec, mail"),
+    ("deliver: {x: {exec: [a], http: 'http://h/'}}", "this one has exec; make two deliveries"),
+    ("deliver: {x: {mail: {to: a@b}}}", "deliver.x.mail: needs a server"),
+    (MAIL + "deliver: {reply: {exec: [a]}}", "deliver.reply: is the name of what mails"),
+    ("deliver: {x: {exec: []}}", "must not be empty"),
+    ("deliver: {x: {exec: ['{name}']}}", "deliver.x.exec.run: a field can't choose the program"),
+    ("deliver: {x: {exec: {run: [a], timeout: soon}}}", "'soon' is not a duration"),
+    ("deliver: {x: {exec: [a], on: [lost]}}", "must be enriched, partial or failed"),
+    ("deliver: {x: {exec: [a], expires: 7d}}", "unknown key; did you mean 'expire'?"),
+    ("deliver: {x: {http: 'ftp://h/'}}", "must begin with http:// or https://"),
+    ("deliver: {x: {http: 'http://h/{name}'}}", "has a {field}, and this URL is the same"),
+    ("deliver: {x: {http: {url: 'http://h/', secret: abc}}}", "is not whsec_ and base64"),
+    ("deliver: {x: {http: 'http://${NOWHERE}/'}}", "the secret NOWHERE is nowhere"),
+    ("deliver: {x: {tcp: here}}", "'here' is not HOST:PORT"),
+    ("deliver: {x: {plugin: nobody}}", "no installed package has 'nobody' in entry point group"),
+    ("deliver: {x: {exec: [a], fields: {name: '('}}}", "is not a regular expression"),
+    ("deliver: {x: {exec: [a], fields: {name: abc}}}", "has no named group"),
+    (
+        "deliver: {x: {exec: [a, '{nmae}'], fields: {record: false}}}",
+        "no file has a field 'nmae'",
+    ),
+    ("mail: {server: 'smtp.example.org:25', from: a@b.c}", "its port goes into port"),
+    ("mail: {server: h, from: nobody}", "'nobody' is not a mail address"),
+    ("mail: {server: h, from: a@b.c, password: x}", "mail.password: needs user"),
+    ("look: {listen: '0.0.0.0:9465', token: x}", "is not on the loopback"),
+    ("look: {listen: '127.0.0.1:9465'}", "look.token: missing"),
+]
+
+
+def loaded(tmp_path: Path, text: str, role: str = "a") -> list[DeliverySettings]:
+    file = tmp_path / "roundtrip.yaml"
+    file.write_text(f"role: {role}\n{text}\n")
+    return list(load(file).deliveries)
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        loaded(tmp_path, text)
+    (line,) = told.value.problems
+    assert said in line
+    assert line.startswith(f"{tmp_path}/roundtrip.yaml:")
+
+
+def test_the_pause_grows_to_the_first_one_at_least(tmp_path: Path) -> None:
+    (found,) = loaded(tmp_path, "deliver: {x: {exec: [a], retry: {min_delay: 1h}}}")
+    assert (found.min_delay, found.max_delay) == (3600.0, 3600.0)
+
+
+def test_a_mail_server_alone_makes_the_delivery_of_those_who_asked(tmp_path: Path) -> None:
+    (found,) = loaded(tmp_path, MAIL)
+    assert found.name == "reply"
+    assert found.wants("failed", None, "x", asked=True)
+    assert not found.wants("enriched", None, "x", asked=False)
+
+
+def test_role_b_has_no_deliveries_to_check_and_needs_none_of_their_secrets(tmp_path: Path) -> None:
+    text = "deliver: {x: {plugin: nobody}, y: {http: 'http://h/${NOWHERE}'}}\n"
+    text += "pipelines: {p: {steps: [{name: s, command: [cat]}]}}"
+    loaded(tmp_path, text, "b")
+
+
+def test_secrets_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUSH", "hushhush")
+    text = (
+        "mail: {server: h, from: a@b.c, user: u, password: '${HUSH}'}\n"
+        "deliver:\n"
+        "  x: {http: {url: 'http://h/${HUSH}', headers: {A: '${HUSH}'}}}\n"
+        "  y: {exec: {run: [a], environment: {A: '${HUSH}'}}}\n"
+    )
+    assert "hushhush" not in repr(loaded(tmp_path, text))
+
+
+def test_a_field_of_the_name_or_of_the_file_is_known(tmp_path: Path) -> None:
+    text = (
+        "deliver: {x: {exec: [a, '{customer}', '{stats.records}', '{path}'],"
+        " fields: {record: false, name: '(?P<customer>.*)'}}}"
+    )
+    assert len(loaded(tmp_path, text)) == 1
