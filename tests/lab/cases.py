@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from tests.lab import network
-from tests.lab.pair import ROOT, Pair, Sheet
+from tests.lab.pair import ROOT, Pair, Sheet, until
 
 _RATE = 2.0
 _BEFORE = 4.0
@@ -162,9 +162,9 @@ def stale_handles(pair: Pair) -> Sheet:
 
     def act() -> None:
         share = f"{ROOT}/share/Unenriched"
-        pair.b.do(
-            f"cp -a {share} {share}.copy && mv {share} {share}.old && mv {share}.copy {share}"
-        )
+        # What is removed while it is copied makes cp say so, and exit with 1.
+        pair.b.do(f"cp -a {share} {share}.copy || true")
+        pair.b.do(f"mv {share} {share}.old && mv {share}.copy {share}")
         time.sleep(5)
         pair.b.do(f"rm -rf {share}.old; ! command -v exportfs || exportfs -f")
         pair.a.do("umount", "--lazy", pair.mount_unit(pair.a))
@@ -179,7 +179,9 @@ def read_only(pair: Pair) -> Sheet:
     def remount(state: str) -> None:
         # The agent has a mount namespace of its own, and what is remounted outside stays there.
         inside = "nsenter --mount --target $(systemctl show -P MainPID roundtrip.service)"
-        pair.a.do(f"{inside} mount -o remount,bind,{state} {point}")
+        command = f"{inside} mount -o remount,bind,{state} {point}"
+        # EBUSY while a file there is open for writing (mount(2)): with two files a second, try on.
+        until(f"{point} is {state}", lambda: pair.a.ask(command).returncode == 0, _PATIENCE)
 
     def act() -> None:
         remount("ro")
