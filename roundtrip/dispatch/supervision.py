@@ -16,7 +16,8 @@ log = logging.getLogger("roundtrip.dispatch")
 
 _BEATS = 5  # between two rounds
 _ROUNDS = 2  # that a job is seen without message and worker, before it is published again
-FOLDER, WORKERS = "queue.folder", "queue.workers"
+FOLDER = "queue.folder"
+WORKERS = "queue.workers"
 
 
 class Supervision:

@@ -78,10 +78,12 @@ class Delivery:
         return False
 
     async def resume(self, exchange: str) -> None:
-        """Go on with a delivery that was begun; does nothing if it has happened already."""
+        """Go on with a delivery that was begun; it may have happened, though we were told not."""
         copy, outcome, marker = await self._copy_left(exchange)
         if copy is not None:
             await self.deliver(exchange, copy, outcome, marker)
+        else:
+            await self._outgoing.push(exchange)
 
     async def deliver(
         self,

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from roundtrip.deliver.entry import Entry, content_of
+from roundtrip.deliver.entry import Entry, content_of, file_of
 from roundtrip.deliver.settings import DeliverySettings
 from roundtrip.deliver.shelf import Shelf
 from roundtrip.protocol.markers import Digest, Outcome, ResponseMarker, timestamp
@@ -80,6 +80,12 @@ class Outgoing:
                 else:
                     lane.push(exchange)
             await lane.shelf.drop_orphans()
+
+    async def push(self, exchange: str) -> None:
+        """Its delivery into the inbox has happened: what was written of it is due."""
+        for lane in self._lanes:
+            if await lane.folder.stat(file_of(exchange)):
+                lane.push(exchange)
 
     async def sending(
         self,

@@ -101,7 +101,7 @@ class Journal(Memory):
         try:
             self._load()
         except OSError as error:
-            raise ShareError(f"{self._path}: can't be read: {error.strerror}") from None
+            raise ShareError(f"{self._path}: can't be used: {error.strerror}") from None
 
     def _load(self) -> None:
         try:

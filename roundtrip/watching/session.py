@@ -17,7 +17,7 @@ from roundtrip.watching.finding import Place
 from roundtrip.watching.journal import FAILED, RETRY, Entry, Journal, Memory
 from roundtrip.watching.plan import Plan
 from roundtrip.watching.runner import Runner, RunnerGone
-from roundtrip.watching.telling import Reader, Teller
+from roundtrip.watching.telling import Reader, Teller, told_troubles
 from roundtrip.watching.work import Work
 
 
@@ -30,10 +30,12 @@ def watch(plan: Plan, form: str, kept: Path | None, *, retry_failed: bool = Fals
         RoundtripError: it can't be begun, or not go on.
         BrokenPipeError: nobody reads what is told.
     """
+    _fill_standard_descriptors()
     top = real_top(plan.folder)
     if plan.command is not None:
         placeholders.check(plan.command)
     if plan.dead is not None:
+        state.refuse_inside(plan.dead, top, "the dead-letter folder", deep=plan.deep)
         dead.check(plan.dead, plan.folder)
     if kept is None and plan.command is not None:
         kept = state.default(top)
@@ -42,6 +44,7 @@ def watch(plan: Plan, form: str, kept: Path | None, *, retry_failed: bool = Fals
         if retry_failed:
             _retry(journal)
         teller = Teller(form, top, os.fspath(plan.folder))
+        stack.enter_context(told_troubles(teller))
         ends = Ends(plan, top, journal, claims, teller, numbered=Place(top).numbered)
         return asyncio.run(_Session(plan, top, ends, teller, runner).run())
 
@@ -56,6 +59,15 @@ def real_top(folder: Path) -> str:
         reason = "it is not a folder" if folder.exists() else "there is no such folder"
         raise ShareError(f"{folder} can't be watched: {reason}")
     return os.path.realpath(folder)
+
+
+def _fill_standard_descriptors() -> None:
+    """With one of them closed, the next file that is opened would get what is told."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _opened(

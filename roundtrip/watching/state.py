@@ -40,7 +40,7 @@ class State:
     def __init__(self, path: Path, top: str, *, deep: bool) -> None:
         self.path = path
         self.claims = path / CLAIMS
-        _refuse_inside(path, top, deep=deep)
+        refuse_inside(path, top, "the state", deep=deep)
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.claims.mkdir(exist_ok=True, mode=0o700)
@@ -85,14 +85,24 @@ def exists(path: Path) -> bool:
 
 
 def _is_alive(holder: str) -> bool:
-    return holder.isdigit() and os.path.exists(f"/proc/{holder}")
+    """Whether the process that wrote down its number is there, and no zombie (proc_pid_stat(5))."""
+    if not holder.isdigit():
+        return False
+    try:
+        found = Path(f"/proc/{holder}/stat").read_bytes()
+    except OSError:
+        return False
+    return found.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
-def _refuse_inside(path: Path, top: str, *, deep: bool) -> None:
-    """State that is watched itself would never rest."""
+def refuse_inside(path: Path, top: str, what: str, *, deep: bool) -> None:
+    """Refuse a folder that would be watched itself: what is put there would never rest.
+
+    Raises:
+        ShareError: it is the watched folder, or, in a tree, somewhere in that and not hidden.
+    """
     real = os.path.realpath(path)
     inside = real.removeprefix(top.rstrip("/") + "/")
-    if real == top or (
-        deep and inside != real and not any(part[:1] == "." for part in inside.split("/"))
-    ):
-        raise ShareError(f"{path}: the state must be outside of the watched folder {top}")
+    hidden = any(part.startswith(".") for part in inside.split("/"))
+    if real == top or (deep and inside != real and not hidden):
+        raise ShareError(f"{path}: {what} must be outside of the watched folder {top}")

@@ -6,15 +6,17 @@ import asyncio
 import base64
 import contextlib
 import json
+import logging
 import os
 import select
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from roundtrip.protocol.documents import is_unicode, printable
 from roundtrip.protocol.markers import timestamp
+
+_STDOUT, _STDERR = 1, 2
 
 
 class Teller:
@@ -51,7 +53,7 @@ class Teller:
         """One line for people."""
         # Nobody reads it, or the disk is full: no reason to stop the work.
         with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), f"roundtrip: {printable(text)}\n".encode())
+            os.write(_STDERR, f"roundtrip: {printable(text)}\n".encode())
 
     def shown(self, path: str) -> str:
         """A file as people are told of it."""
@@ -72,7 +74,7 @@ def named(key: str, text: str) -> dict[str, str]:
 def _write(content: bytes) -> None:
     view = memoryview(content)
     while view:
-        view = view[os.write(sys.stdout.fileno(), view) :]
+        view = view[os.write(_STDOUT, view) :]
 
 
 class Reader:
@@ -86,7 +88,7 @@ class Reader:
         self._loop = asyncio.get_running_loop()
         self._epoll: select.epoll | None = select.epoll()
         try:
-            self._epoll.register(sys.stdout.fileno(), 0)
+            self._epoll.register(_STDOUT, 0)
         except OSError:  # EPERM: a plain file, which has no reader.
             self._epoll.close()
             self._epoll = None
@@ -104,3 +106,28 @@ class Reader:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
             self._epoll = None
+
+
+class _Troubles(logging.Handler):
+    """What the watch warns of, as a line for people; that the folder is away, events tell."""
+
+    def __init__(self, teller: Teller) -> None:
+        super().__init__(logging.WARNING)
+        self._teller = teller
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event, fields = record.getMessage(), vars(record)
+        if event != "watch lost":
+            told = [event, fields.get("folder"), fields.get("reason")]
+            self._teller.trouble(": ".join(str(each) for each in told if each))
+
+
+@contextlib.contextmanager
+def told_troubles(teller: Teller) -> Iterator[None]:
+    """Tell of what the watch's log warns of, meanwhile."""
+    log, handler = logging.getLogger("roundtrip.watch"), _Troubles(teller)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)

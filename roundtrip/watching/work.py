@@ -52,6 +52,8 @@ class Work:
         self._busy: dict[str, asyncio.Task[None] | None] = {}  # None: an earlier watch's run
         self._again: dict[str, str] = {}  # told of while it was busy
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._pause: asyncio.TimerHandle | None = None  # while nothing can be begun
+        self._why = ""
         self._stopping = False
         self._idle = asyncio.Event()
         self.listing: Callable[[], bool] = lambda: False
@@ -69,7 +71,7 @@ class Work:
         """Begin nothing more; `until_idle` then waits for what is under way."""
         self._stopping = True
         self._due.clear()
-        for timer in self._timers.values():
+        for timer in [*self._timers.values(), *([self._pause] if self._pause else [])]:
             timer.cancel()
         self._timers.clear()
         self._settle()
@@ -105,7 +107,7 @@ class Work:
 
     def pump(self) -> None:
         """Begin what may begin."""
-        while self._due and not self._stopping and self.running() < self._plan.concurrency:
+        while self._may_begin():
             path, event = self._due.popitem(last=False)
             try:
                 self._look(path, event)
@@ -116,6 +118,10 @@ class Work:
                 self._teller.trouble(f"{self._teller.shown(path)}: {error.strerror or error}")
                 self._later(path, BUSY, event)
         self._settle()
+
+    def _may_begin(self) -> bool:
+        free = self.running() < self._plan.concurrency
+        return bool(self._due) and free and self._pause is None and not self._stopping
 
     def _settle(self) -> None:
         if self._stopping:
@@ -203,12 +209,25 @@ class Work:
         try:
             outcome = await runner.run(job)
         except NotRun as error:
-            self._teller.trouble(f"{self._teller.shown(entry.path)}: not run now: {error}")
-            self._later(entry.path, _NO_ROOM_DELAY, event)
+            self._hold_up(entry.path, event, str(error))
         except Lost:
             await self._ends.settle(entry)
         else:
+            self._why = ""
             self._ends.ended(entry, outcome, event, size)
+
+    def _hold_up(self, path: str, event: str, why: str) -> None:
+        """Nothing can be run now, this file or another: try again later, and say so once."""
+        if why != self._why:
+            self._why = why
+            self._teller.trouble(f"{self._teller.shown(path)}: not run now: {why}")
+        self._again.setdefault(path, event)
+        if self._pause is None:
+            self._pause = self._loop.call_later(_NO_ROOM_DELAY, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self.pump()
 
     def _ended(self, path: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

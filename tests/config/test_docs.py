@@ -58,6 +58,7 @@ MAPPINGS: dict[
     (*STEP, "http", "auth", "oauth2"): "http.auth.oauth2.",
     (*STEP, "http", "pages"): "http.pages.",
     (*STEP, "http", "job"): "http.job.",
+    ("queue",): "queue.",
     ("look",): "look.",
     ("mail",): "mail.",
     ("deliver", "NAME"): "deliver.NAME.",
@@ -67,6 +68,9 @@ MAPPINGS: dict[
     ("deliver", "NAME", "exec"): "deliver.NAME.exec.",
     ("deliver", "NAME", "mail"): "deliver.NAME.mail.",
     ("deliver", "NAME", "http"): "deliver.NAME.http.",
+    ("deliver", "NAME", "amqp"): "deliver.NAME.amqp.",
+    ("deliver", "NAME", "redis"): "deliver.NAME.redis.",
+    ("deliver", "NAME", "zeromq"): "deliver.NAME.zeromq.",
     ("deliver", "NAME", "tcp"): "deliver.NAME.tcp.",
     ("deliver", "NAME", "plugin"): "deliver.NAME.plugin.",
 }

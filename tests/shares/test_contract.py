@@ -186,6 +186,26 @@ async def test_move_never_replaces(adapter: Adapter) -> None:
     assert await whole(inner, "n") == b"old"
 
 
+async def test_link_gives_a_file_another_name_that_outlives_the_first(adapter: Adapter) -> None:
+    adapter.make("inner")
+    inner = adapter.folder.sub("inner")
+    await adapter.folder.put("n", b"text")
+    await adapter.folder.link("n", inner, "m")
+    assert await whole(inner, "m") == await whole(adapter.folder, "n") == b"text"
+    assert await adapter.folder.remove("n")
+    assert await whole(inner, "m") == b"text"
+
+
+async def test_link_never_replaces(adapter: Adapter) -> None:
+    await adapter.folder.put("n", b"new")
+    await adapter.folder.put("m", b"old")
+    with pytest.raises(FileExistsError):
+        await adapter.folder.link("n", adapter.folder, "m")
+    with pytest.raises(FileNotFoundError):
+        await adapter.folder.link("gone", adapter.folder, "k")
+    assert await whole(adapter.folder, "m") == b"old"
+
+
 async def test_remove_tells_whether_it_was_there(shared: SharedAdapter) -> None:
     await shared.folder.put("n", b"text")
     assert await shared.folder.remove("n") is True

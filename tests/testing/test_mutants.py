@@ -13,6 +13,7 @@ from roundtrip.protocol.names import marker_of
 from roundtrip.protocol.states import Step
 from roundtrip.roles import delivery, kept, side
 from roundtrip.roles.collecting import Collection
+from roundtrip.roles.outgoing import Outgoing, Sending
 from roundtrip.roles.publishing import Publications
 from roundtrip.roles.request import RequestReader
 from roundtrip.roles.requester import Requester
@@ -111,13 +112,54 @@ def test_an_answer_collected_while_it_is_still_wanted_is_caught(
     """Delivery first and `closing` later: a death in between delivers twice."""
     real = Requester._settle
 
-    async def deliver_first(self: Requester, exchange: str, copy: str, outcome: Any) -> None:
+    async def deliver_first(
+        self: Requester, exchange: str, copy: str, outcome: Any, marker: Any = None
+    ) -> None:
         if copy == exchange:  # A failed one's original is looked for in `closing`.
-            await self._delivery.deliver(exchange, copy, outcome)
-        await real(self, exchange, copy, outcome)
+            await self._delivery.deliver(exchange, copy, outcome, marker)
+        await real(self, exchange, copy, outcome, marker)
 
     monkeypatch.setattr(Requester, "_settle", deliver_first)
-    assert "delivered twice" in caught("kills")
+    assert "was delivered" in caught("kills")  # Twice, or a second time without its content.
+
+
+def test_a_delivery_that_is_noted_after_the_inbox_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A death in between forgets it."""
+    real = Sending.push
+    written: dict[Sending, str] = {}
+
+    async def remembered(self: Sending, path: str) -> None:
+        written[self] = path
+
+    write = Sending.write
+
+    def late(self: Sending) -> None:
+        async def act() -> None:
+            await write(self, written[self])
+            real(self)
+
+        self.task = asyncio.get_running_loop().create_task(act())  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(Sending, "write", remembered)
+    monkeypatch.setattr(Sending, "push", late)
+    assert "untold" in caught("kills")
+
+
+def test_a_delivery_that_is_told_before_it_is_true_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a killed life has noted of an exchange that is not in the inbox yet."""
+
+    async def trusting(self: Outgoing, copies: object) -> None:
+        for lane in self._lanes:
+            for exchange in await lane.shelf.entries():
+                lane.push(exchange)
+            await lane.shelf.drop_orphans()
+
+    monkeypatch.setattr(Outgoing, "start", trusting)
+    assert "before it was in" in caught("kills")
 
 
 def test_an_answer_that_is_not_synced_before_the_request_goes_is_caught(

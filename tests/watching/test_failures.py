@@ -242,3 +242,46 @@ def test_on_a_full_disk_nothing_is_run_and_when_there_is_room_everything_is(scen
     subprocess.run([*inside, f"rm {scene.state}/ballast"], check=True)
     scene.ran("f0", "f1", "f2", "late")
     scene.stop(process)
+
+
+def test_with_no_room_it_says_so_once_however_many_files_wait(scene: Scene) -> None:
+    for number in range(50):
+        scene.put(f"f{number}")
+    scene.state.mkdir()
+    (scene.state / "claims").mkdir()
+    (scene.state / "claims").chmod(0o500)
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--reuid=0"]
+    process = scene.start(*scene.script(), under=without)
+    assert b"not run now" in process.stderr.readline()
+    time.sleep(0.5)
+    (scene.state / "claims").chmod(0o700)
+    until(lambda: len(scene.runs()) == 50, "all are run")
+    assert b"not run now" not in scene.stop(process)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_dead_letter_folder_that_is_watched_itself_is_refused(scene: Scene, deep: bool) -> None:
+    inside = scene.folder / "failed" if deep else scene.folder
+    options = ["--once", *(["-r"] if deep else [])]
+    done = scene.run(*options, "--dead-letter", inside, *scene.script())
+    assert done.returncode == ExitCode.SHARE
+    assert b"must be outside of the watched folder" in done.stderr
+    scene.put("bad")
+    hidden = scene.folder / ".failed"
+    assert scene.run(*options, "--dead-letter", hidden, *scene.script("exit 1")).returncode == 1
+    assert (hidden / "bad").exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_never_get_what_is_meant_for_them(
+    scene: Scene, closed: str
+) -> None:
+    scene.put("a")
+    scene.put("b")
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+    process = scene.start("--once", "--json", *scene.script("echo out; echo err >&2"), under=shell)
+    process.communicate(timeout=30)
+    assert process.returncode == ExitCode.OK
+    scene.ran("a", "b")
+    assert (scene.folder / "a").read_text() == "content"
+    assert set(scene.journal()) == {"a", "b"}
