@@ -136,8 +136,8 @@ def test_the_share_the_administrator_and_host_bs_way_out_are_open(
 @pytest.mark.parametrize(
     ("host", "to", "port"),
     [("a", "other", 9000), ("a", "other", _SSH), ("a", "b", _SSH), ("a", "b", 9000),
-     ("a", "b", _MAIL), ("b", "a", _SSH), ("b", "a", 9000), ("other", "a", _SHARE), ("other", "b", _SHARE),
-     ("other", "a", 9000)],
+     ("a", "b", _MAIL), ("b", "a", _SSH), ("b", "a", 9000), ("other", "a", _SHARE),
+     ("other", "b", _SHARE), ("other", "a", 9000)],
 )  # fmt: skip
 def test_nothing_else_is(hosts: Hosts, host: str, to: str, port: int) -> None:
     assert not hosts.reaches(host, to, port)
