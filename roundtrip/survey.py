@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from roundtrip.config import Settings
+from roundtrip.errors import ShareError
 from roundtrip.glance import Glance, Look
 from roundtrip.pace import Pace
 from roundtrip.places import Places
 from roundtrip.protocol.names import created_of, is_canary
 from roundtrip.protocol.states import Role, State, other, state_of
-from roundtrip.queues import queues
+from roundtrip.queues import Queue, queues
 from roundtrip.roles.health import Severity, read_health
 from roundtrip.roles.progress import newest_notes
 from roundtrip.roles.side import Survey, survey
@@ -78,7 +79,7 @@ class Surveyor:
                 "enriched": _share(places.enriched, shares.enriched),
             },
             progress=progress,
-            deliveries=[await queue.summary() for queue in queues(self._settings, places)],
+            deliveries=[await _summary(queue) for queue in queues(self._settings, places)],
         )
 
     async def _exchanges(
@@ -152,6 +153,16 @@ class Surveyor:
         except ValueError:
             running = {"holder": holder}
         return running | read_health(self._places.health)
+
+
+async def _summary(queue: Queue) -> dict[str, Any]:
+    """What is in a queue; numbers are None where this user may not look."""
+    try:
+        return await queue.summary()
+    except (OSError, ShareError) as error:
+        unknown = dict.fromkeys(("due", "failing", "dead", "oldest", "exchange"))
+        about = {"delivery": queue.name, "configured": queue.is_known, "error": str(error)}
+        return {**about, **unknown}
 
 
 def conditions_of(agent: dict[str, Any]) -> list[dict[str, Any]]:

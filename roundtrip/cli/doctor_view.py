@@ -19,6 +19,7 @@ _TITLES: dict[About, str] = {
     "unenriched": "Share unenriched",
     "enriched": "Share enriched",
     "deliveries": "Deliveries",
+    "queue": "Workers' queue",
     "apis": "API hosts",
 }
 _STYLES = {

@@ -13,6 +13,7 @@ from roundtrip.cli.words import local_time, printable, progress_words
 from roundtrip.survey import Report
 
 _BAR = 24  # columns
+_COUNTS = ("due", "failing", "dead")
 _SKEW = 2.0  # seconds by which clocks may differ without a word
 _STYLES = {"alarm": "bold red", "warning": "yellow", "notice": "cyan"}
 
@@ -24,6 +25,8 @@ def render(report: Report, *, bars: bool = False) -> RenderableType:
         parts.insert(0, _conditions(report))
     if report["deliveries"]:
         parts.append(_deliveries(report))
+    if queue := (report["agent"] or {}).get("queue"):
+        parts.append(_queue(queue))
     if report["progress"]:
         parts.append(_progress(report, bars=bars))
     return Group(*parts)
@@ -98,8 +101,28 @@ def _deliveries(report: Report) -> Table:
         if not item["configured"]:
             error = "not configured any more; " + error
         style = "red" if item["dead"] else "yellow" if item["failing"] else ""
-        numbers = [str(item[key]) for key in ("due", "failing", "dead")]
+        numbers = ["?" if item[key] is None else str(item[key]) for key in _COUNTS]
         table.add_row(item["delivery"], *numbers, Text(error, style=style))
+    return table
+
+
+def _queue(queue: dict[str, Any]) -> Table:
+    """Who works on the queue, and what waits in it, as of the agent's last look."""
+    counts = [
+        f"{queue[key]} {words}"
+        for key, words in (("waiting", "waiting"), ("taken", "taken"), ("dead", "dead letters"))
+        if queue.get(key) is not None
+    ]
+    table = _table("queue", ", ".join(counts) or "broker away", "", "", "")
+    if queue.get("workers"):
+        table.add_row("worker", "host", "jobs in hand", "jobs done", "")
+    for worker in queue.get("workers", []):
+        standing = "" if worker.get("works") else "standing by"
+        table.add_row(
+            Text(printable(str(worker.get("worker")))),
+            *_columns(worker, "host", "jobs", "done"),
+            standing,
+        )
     return table
 
 

@@ -10,7 +10,7 @@ from roundtrip.deliver.runner import Runner
 from roundtrip.deliver.shelf import Store
 
 _BETWEEN = "~"
-"""Stands in a wish between exchange and delivery; names of ours have none."""
+"""Stands in a wish between exchange and delivery; no delivery's name has one."""
 
 
 def wish_of(exchange: str, delivery: str) -> str:
@@ -36,7 +36,7 @@ class Deliveries:
         """Do what commands have asked for."""
         runners = {runner.settings.name: runner for runner in self.runners}
         for name in await self._wished():
-            exchange, _, delivery = name.partition(_BETWEEN)
+            exchange, _, delivery = name.rpartition(_BETWEEN)
             await self._forget(name)
             if delivery in runners and exchange_of(file_of(exchange)):
                 runners[delivery].hasten(exchange)

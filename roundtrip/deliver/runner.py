@@ -207,6 +207,8 @@ class Runner:
             del self._running[exchange]
             if again is None:
                 self._known.discard(exchange)
+                if not self._known:
+                    self._trouble(None)  # Nothing is held up any more.
             else:
                 later = asyncio.get_running_loop().time() + again
                 heapq.heappush(self._due, (later, exchange))
@@ -227,14 +229,15 @@ class Runner:
         if 0 < left <= self.settings.max_delay:  # Else somebody has set the clock.
             return left
         if self._away and self._is_expired(entry):
-            failure = Undelivered(False, self._reason)
-        else:
-            found = await self._outcome(entry)
-            if found is None:
-                await self._done(entry)
-                return None
-            failure = found
-        return await self._failed(entry, failure)
+            failure = Undelivered(False, f"expired: {self._reason}")
+            return await self._failed(entry, failure)
+        found = await self._outcome(entry)
+        if found is None or not found.away:
+            self._reached()
+        if found is not None:
+            return await self._failed(entry, found)
+        await self._done(entry)
+        return None
 
     async def _outcome(self, entry: Entry) -> Undelivered | None:
         """Hand over; returns why it didn't work, None if it did."""
@@ -256,18 +259,16 @@ class Runner:
 
     async def _done(self, entry: Entry) -> None:
         await self.shelf.remove(entry.exchange)
-        self._away, self._reason = 0, ""
-        self._trouble(None)
         self.count.delivered += 1
         attempt = entry.attempts + 1
         log.info("delivery done", extra=self._about(entry.exchange, attempt=attempt))
 
     async def _failed(self, entry: Entry, failure: Undelivered) -> float | None:
-        if await self.shelf.read(entry.exchange) is None:
+        if not await self.shelf.has(entry.exchange):
             return None  # Somebody has dropped it meanwhile.
         if failure.passing and not self._is_expired(entry):
             return await self._postpone(entry, failure)
-        why = f"expired: {failure.text}" if failure.passing or self._away else failure.text
+        why = f"expired: {failure.text}" if failure.passing else failure.text
         entry = entry.after(why, None)
         await self.shelf.bury(entry)
         self.count.dead += 1
@@ -293,6 +294,11 @@ class Runner:
             ),
         )
         return again
+
+    def _reached(self) -> None:
+        """The receiver is there, whatever it says to this parcel: the others needn't wait."""
+        self._away, self._reason, self._not_before = 0, "", 0.0
+        self._trouble(None)
 
     def _rest(self, failure: Undelivered) -> None:
         """Nobody else is tried before a pause is over; those that fail at once make it once."""

@@ -80,6 +80,10 @@ class Shelf:
         """
         return await _read(self.due, exchange)
 
+    async def has(self, exchange: str) -> bool:
+        """Whether it is still due."""
+        return await self.due.stat(file_of(exchange)) is not None
+
     async def read_dead(self, exchange: str) -> Entry | None:
         """The same of a dead one."""
         return await _read(self.dead, exchange)

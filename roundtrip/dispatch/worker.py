@@ -222,10 +222,10 @@ class Worker:
         await self._broker.aclose()
 
     def _start(self, delivery: Delivery) -> None:
-        name = delivery.job
+        queue, name = parted(delivery.job)
         if name not in self._deliveries:
             self._deliveries[name] = delivery
-            work = self._handle(delivery)
+            work = self._handle(name, queue)
         elif delivery.again:  # The connection was lost, and the broker gives us once more what we
             self._deliveries[name] = delivery  # have in our hands: this one can be settled.
             return
@@ -237,18 +237,29 @@ class Worker:
 
     # -- one job
 
-    async def _handle(self, delivery: Delivery) -> None:
-        name = delivery.job
+    async def _handle(self, name: str, queue: str) -> None:
+        """Have one job until its message is settled, or the worker stops."""
         try:
-            async with self._turns:
-                if await self._deal_with(delivery):
-                    await self._settle(self._deliveries.get(name, delivery))
+            while not self._stopping.is_set():
+                try:
+                    async with self._turns:
+                        await self._one(name, queue)
+                    return
+                except FolderAway:
+                    await self._rest()  # Nothing can be known of the job, so it stays with us.
         except OSError as error:
             # Nothing is wrong with the job. Another worker may have more luck, or we later.
             log.warning("job put back", extra={"job": name, "error": str(error)})
-            await self._put_back(name, delivery)
+            await self._put_back(name, queue)
         finally:
             self._deliveries.pop(name, None)
+
+    async def _one(self, name: str, queue: str) -> None:
+        found = await self._folder.room.identity()
+        if queue != found:
+            raise OSError(f"{self._folder.room.path}: is the folder of another queue; check it")
+        if await self._deal_with(name):
+            await self._settle(self._deliveries[name])
 
     async def _settle(self, delivery: Delivery) -> None:
         with suppress(BrokerAway):  # It is delivered again, and found to be answered.

@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 
 from roundtrip.config import Settings
 from roundtrip.config.named import written
+from roundtrip.deliver.broker_settings import AmqpSettings, RedisSettings
 from roundtrip.deliver.settings import ExecSettings, MailSettings, WebhookSettings
 from roundtrip.doctor.findings import NOTICE, OK, WARNING, Finding, Verdict, finding
 from roundtrip.errors import RoundtripError
 from roundtrip.places import Places
 from roundtrip.programs import environment
+from roundtrip.queue.address import place
 from roundtrip.queues import queues
 
 PATIENCE = 5.0
@@ -61,6 +63,8 @@ def targets(settings: Settings) -> dict[tuple[str, int], str]:
             parts = urlsplit(action.url)
             port = parts.port or _PORTS.get(parts.scheme.lower(), 443)
             found.setdefault((parts.hostname or "", port), each.name)
+        elif isinstance(action, AmqpSettings | RedisSettings) and written(action.url) == action.url:
+            found.setdefault(place(action.url), each.name)
     return found
 
 

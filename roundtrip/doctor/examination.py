@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from roundtrip import mounts
 from roundtrip.config import Settings
-from roundtrip.doctor import configuration, deliveries, folders, machine, shares
+from roundtrip.doctor import configuration, deliveries, folders, machine, queue, shares
 from roundtrip.doctor.disposable import Facts, gather
 from roundtrip.doctor.findings import OK, About, Finding, Severity, Verdict, finding, worst
 from roundtrip.doctor.shares import Expected
@@ -48,6 +48,7 @@ def examine(path: Path | None, role: str | None, *, offline: bool = False) -> Ex
     visits = None if offline or settings.role == "a" or not loaded.whole else _visits(settings)
     here = _Here(settings, role)
     found = [*loaded.findings, *here.look(), *deliveries.look(settings, offline=offline)]
+    found += queue.look(settings, offline=offline)
     return Examination(settings, [*found, *_apis(visits, settings, offline=offline)], here.facts)
 
 

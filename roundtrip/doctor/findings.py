@@ -22,7 +22,9 @@ class Severity(StrEnum):
 
 OK, NOTICE, WARNING, ERROR = Severity
 
-About = Literal["configuration", "host", "folders", "unenriched", "enriched", "deliveries", "apis"]
+About = Literal[
+    "configuration", "host", "folders", "unenriched", "enriched", "deliveries", "queue", "apis"
+]
 
 CHECKS: dict[str, tuple[Severity, ...]] = {
     "configuration": (ERROR,),
@@ -68,6 +70,9 @@ CHECKS: dict[str, tuple[Severity, ...]] = {
     "delivery-program": (WARNING,),
     "delivery-server": (WARNING,),
     "delivery-queue": (NOTICE, WARNING),
+    "broker": (ERROR,),
+    "queue-depth": (NOTICE, WARNING),
+    "queue-folder": (ERROR,),
     "api-name": (ERROR,),
     "api-address": (ERROR,),
     "api-connection": (ERROR,),

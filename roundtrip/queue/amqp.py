@@ -65,7 +65,7 @@ class AmqpBroker:
         self._line: Line
         self._channels: _Opened | None = None
 
-    async def connect(self) -> None:
+    async def connect(self, *, make: bool = True) -> None:
         """See `Broker`."""
         await self.aclose()
         self._line = Line(self.label)
@@ -74,8 +74,9 @@ class AmqpBroker:
                 self._url, timeout=_CONNECTING, heartbeat=_HEARTBEAT
             )
             self._connection.close_callbacks.add(self._on_close)
-            opening = self._open(self._connection)
-            self._channels = await self._line.unless_lost(opening, PATIENCE)
+            if make:
+                opening = self._open(self._connection)
+                self._channels = await self._line.unless_lost(opening, PATIENCE)
         except ChannelPreconditionFailed:
             await self.aclose()
             raise BrokerAway(

@@ -47,7 +47,7 @@ class MemoryBroker:
         self._hints: deque[bytes] = deque()
         self._listens = False
 
-    async def connect(self) -> None:
+    async def connect(self, *, make: bool = True) -> None:
         """See `Broker`."""
         self.drop()
         if self._server.away:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from roundtrip.errors import RoundtripError
+from roundtrip.errors import ExitCode, RoundtripError
 
 
 class BrokerAway(RoundtripError):
@@ -19,6 +19,8 @@ class BrokerAway(RoundtripError):
 
 class BrokerMissing(RoundtripError):
     """The package that speaks to this kind of broker is not installed."""
+
+    exit_code = ExitCode.CONFIG
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,8 +54,11 @@ class Broker(Protocol):
     label: str
     """The broker's address, without any secret."""
 
-    async def connect(self) -> None:
-        """Connect, and make the queue and the place for dead letters where they are missing."""
+    async def connect(self, *, make: bool = True) -> None:
+        """Connect, and make the queue and the place for dead letters where they are missing.
+
+        Without `make` nothing is made, and only `depth` can be asked for.
+        """
 
     async def publish(self, job: str) -> None:
         """Put a message into the queue; the broker has it safely when this returns."""

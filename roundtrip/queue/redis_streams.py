@@ -53,7 +53,7 @@ class RedisBroker:
         self._claim_due = 0.0
         self._lost = ""  # why the connection is of no use any more
 
-    async def connect(self) -> None:
+    async def connect(self, *, make: bool = True) -> None:
         """See `Broker`."""
         await self.aclose()
         self._taken, self._found, self._most = {}, deque(), 0
@@ -73,7 +73,9 @@ class RedisBroker:
             raise BrokerAway(f"{self.label}: {error}") from None
         self._client = redis.Redis.from_pool(pool)
         try:
-            await self._make_group(self._client)
+            await self._do(self._client.ping())
+            if make:
+                await self._make_group(self._client)
         except BrokerAway:
             await self.aclose()
             raise

@@ -146,7 +146,10 @@ class Watch:
         raise ConfigError([f"watch.backend: {backend!r} is none of {names}"])
 
     def _check_backend(self, folder: str, placed: _Placed) -> None:
-        choice = self._choice(placed)
+        try:
+            choice = self._choice(placed)
+        except OSError:
+            return  # The mount table can't be read now: all stays as it is until the next check.
         if choice.backend != placed.backend and self._change(folder, placed, choice):
             # What happened between the last look of the one and the first of the other; and where
             # a mount hangs, no first look will ever end.

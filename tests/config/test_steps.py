@@ -138,7 +138,9 @@ def test_a_batch_in_all_its_keys(loaded: Loaded) -> None:
 def test_a_command_short_and_long(loaded: Loaded) -> None:
     assert step(loaded, "command: [a, '{b}']").action == CommandSettings(("a", "{b}"))
     long = "command: {run: [a], environment: {_K: '${S}'}, memory: 1MB, max_output: 2kB}"
-    assert step(loaded, long).action == CommandSettings(("a",), {"_K": "s3{x}cret"}, 10**6, 2000)
+    assert step(loaded, long).action == CommandSettings(
+        ("a",), environment={"_K": "s3{x}cret"}, memory=10**6, max_output=2000
+    )
     assert "cret" not in repr(step(loaded, long).action)
 
 

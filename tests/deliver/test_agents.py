@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.deliver.conftest import MakeWorld
+from tests.deliver.postbox import free_port
 from tests.e2e.world import REPOSITORY, World, visible, wait_until
 
 NOTE = 'echo "$ROUNDTRIP_ID" >> "$0"'
@@ -279,3 +284,36 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.needs("nc")
+def test_nc_gets_a_line_from_a_real_agent_also_after_a_reload_and_once_a_port_is_free(
+    make_world: MakeWorld,
+) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as taken:
+        world = make_world({"lines": {"tcp": f"127.0.0.1:{port}", "retry": {"max_delay": "1s"}}})
+        world.start()
+        health = world.a.folder("state/health-a.json")
+        wait_until(lambda: "deliver.lines" in health.read_text(), "the condition is told")
+        world.drop("one.json", b"content")
+        world.result("one.json")
+        taken.close()
+    wait_until(lambda: len(world.a.events("delivery done")) == 1, "the port is free")
+    for number in (1, 2):
+        if number == 2:
+            os.kill(world.a.pid, signal.SIGHUP)
+            wait_until(lambda: len(world.a.events("feed opened")) == 2, "it listens again")
+        with subprocess.Popen(["nc", "127.0.0.1", str(port)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as nc:  # fmt: skip
+            assert nc.stdin is not None and nc.stdout is not None
+            nc.stdin.write(b"since the beginning\n")
+            nc.stdin.flush()
+            if number == 1:
+                assert json.loads(nc.stdout.readline())["original_name"] == "one.json"
+            else:
+                world.drop("two.json", b"content")
+                assert json.loads(nc.stdout.readline())["original_name"] == "two.json"
+            nc.stdin.write(b"quit\n")
+            nc.stdin.close()
+            assert nc.wait(20) == 0

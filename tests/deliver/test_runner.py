@@ -357,3 +357,59 @@ def test_what_was_dead_is_delivered_after_all_when_somebody_asks() -> None:
     run(bench, receiver, 1.0)
     assert receiver.got == [(0.0, "00", 1)]
     assert bench.disk.files == {"due": {}, "dead": {}}
+
+
+def test_a_refusal_says_that_the_receiver_is_there() -> None:
+    """While it is away, one parcel is a probe; that one may be refused for good."""
+    bench = Bench()
+    receiver = failing(*[passing(away=True) for _ in range(4)], Undelivered(False, "no such box"))
+    bench.put(*map(entry_of, range(10)))
+    run(bench, receiver, 15.0)
+    assert bench.disk.files["due"] == {}
+    dead = [entry for number in range(10) if (entry := bench.dead(number))]
+    assert [entry.error for entry in dead] == ["no such box"]
+    assert bench.troubles[-1] is None
+
+
+def test_what_was_dropped_while_it_was_tried_does_not_come_back() -> None:
+    bench = Bench()
+    bench.put(entry_of())
+
+    async def drop(parcel: Parcel) -> None:
+        await bench.shelf.remove(parcel.exchange)
+        raise passing()
+
+    run(bench, Receiver(drop), 10.0)
+    assert bench.disk.files == {"due": {}, "dead": {}}
+
+
+def test_nothing_is_held_up_any_more_once_all_are_dead() -> None:
+    bench, receiver = Bench(), failing(then=lambda: passing("gone", away=True))
+    bench.put(entry_of())
+    run(bench, receiver, 3000.0)
+    assert bench.dead() is not None
+    assert bench.troubles[-1] is None
+
+
+def test_what_is_wished_for_is_tried_before_its_pause_is_over() -> None:
+    bench, receiver = Bench(), failing(passing(away=True))
+    bench.put(entry_of(queued=BEGAN))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        runner = Runner(
+            replace(SETTINGS, min_delay=500.0), bench.shelf, Path("/due"), lambda: receiver,
+            now=lambda: BEGAN + loop.time(),
+        )  # fmt: skip
+        runner.start()
+        runner.push(entry_of().exchange)
+        await asyncio.sleep(10.0)
+        entry = await bench.shelf.read(entry_of().exchange)
+        assert entry is not None
+        await bench.shelf.write(entry.anew(BEGAN))
+        runner.hasten(entry.exchange)
+        await asyncio.sleep(1.0)
+        await runner.stop()
+
+    virtually(main)
+    assert [when for when, _, _ in receiver.got] == [0.0, 10.0]

@@ -34,8 +34,12 @@ class WorkerProcess:
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=REPOSITORY
             )
         if ready:
-            wait_until(lambda: len(self.events("ready")) > before, "the worker is ready", PATIENCE)
+            self.wait_ready(before + 1)
         return self
+
+    def wait_ready(self, times: int) -> None:
+        """Wait until it has been ready so many times."""
+        wait_until(lambda: len(self.events("ready")) >= times, "the worker is ready", PATIENCE)
 
     def kill(self) -> None:
         """SIGKILL it."""

@@ -133,6 +133,21 @@ async def test_depth_counts_what_waits(ground: Ground) -> None:
     await eventually(none_waits)
 
 
+async def test_who_only_looks_makes_nothing(ground: Ground) -> None:
+    looker = ground.broker()
+    await looker.connect(make=False)
+    if ground.kind != "memory":
+        with pytest.raises(BrokerAway):
+            await looker.depth()
+    await (await ground.connected()).publish("job")
+    await looker.connect(make=False)
+
+    async def one_waits() -> bool:
+        return (await looker.depth()).waiting == 1
+
+    await eventually(one_waits)
+
+
 async def test_hints_reach_whoever_listens(ground: Ground) -> None:
     agent, worker = await ground.connected(), await ground.connected()
     await worker.tell(b"nobody listens yet")

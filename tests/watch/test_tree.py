@@ -115,3 +115,18 @@ async def test_a_polled_tree_asks_for_a_listing_again_and_again(
         walked(tree)
         await recorder.until(Event("", "", Kind.RESCAN))
     tree.close()
+
+
+async def test_a_renamed_folder_is_let_go_as_soon_as_its_old_name_is_told_gone(
+    recorder: Recorder, folder: Path
+) -> None:
+    """What the folder's own mark says of that may come with a later read of the queue."""
+    (folder / "a/b").mkdir(parents=True)
+    tree = Tree(recorder.deliver, WatchSettings("inotify"), folder, CLOSED, deep=True)
+    walked(tree)
+    (folder / "a").rename(folder / "z")
+    tree._cover._deliver([Event("", "a", Kind.REMOVED)])  # type: ignore[attr-defined]
+    assert walked(tree, "z") == {"z", "z/b"}
+    (folder / "z/b/file").touch()
+    await recorder.until(Event("z/b", "file", Kind.CLOSED))
+    tree.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from roundtrip import mounts
 from roundtrip.errors import ConfigError, ShareError
 from roundtrip.watch import Event, Kind, Watch, WatchSettings
 from roundtrip.watch import choose as choose_module
@@ -99,6 +100,17 @@ async def test_a_remote_mount_that_comes_late_changes_the_backend_and_its_end_ch
     await recorder.until(Event("in", "below", Kind.CREATED))
     assert chosen() == [("in", "inotify"), ("in", "poll"), ("in", "inotify")]
     assert recorder.names(Kind.CREATED) == ["below"]
+
+
+async def test_a_mount_table_that_can_not_be_read_changes_nothing(
+    watch: Watch, recorder: Recorder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.add("in", folder, CREATED)
+    monkeypatch.setattr(mounts, "MOUNTINFO", str(folder))
+    watch.check()
+    assert watch.backends() == {"in": "inotify"}
+    (folder / "order").touch()
+    await recorder.until(Event("in", "order", Kind.CREATED))
 
 
 async def test_the_configured_backend_is_kept_whatever_is_mounted(

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,22 +180,25 @@ def test_the_journal_is_no_longer_than_the_folder(scene: Scene) -> None:
     assert len(scene.journal()) <= 2 * 2 + 1000
 
 
-@pytest.mark.needs("root", "unshare", "mount")
+@pytest.mark.needs("root", "unshare", "nsenter", "mount")
 def test_nothing_is_forgotten_while_the_folders_file_system_is_not_mounted(scene: Scene) -> None:
     image = scene.root / "image"
     image.mkdir()
-    (image / "file").write_text("content")
-    script = (
-        'mount --bind "$1" "$2" && shift 2 && "$@" && umount "$0" && "$@" && '
-        'mount --bind "$IMAGE" "$0" && "$@"'
-    )
-    under = ["unshare", "--mount", "sh", "-c", script, str(scene.folder), str(image)]
-    under.append(str(scene.folder))
-    done = scene.run(
-        "--once", *scene.script(), under=under, env={**os.environ, "IMAGE": str(image)}
-    )
-    assert done.returncode == ExitCode.OK, done.stderr
-    assert scene.runs() == Counter(["file"])
+    (image / "on-disk").write_text("content")
+    process = scene.start(*scene.script(), under=["unshare", "--mount", "--propagation", "private"])
+    inside = ["nsenter", "--mount", "-t", str(process.pid)]
+    scene.put("below")
+    scene.ran("below")
+    mount = [*inside, "mount", "--bind", image, scene.folder]
+    subprocess.run(mount, check=True)
+    scene.ran("below", "on-disk")
+    subprocess.run([*inside, "umount", scene.folder], check=True)
+    scene.put("below too")
+    scene.ran("below", "on-disk", "below too")
+    subprocess.run(mount, check=True)
+    (image / "later").write_text("content")
+    scene.ran("below", "on-disk", "below too", "later")
+    scene.stop(process)
 
 
 def test_a_journal_that_is_none_is_refused_in_one_line(scene: Scene) -> None:

@@ -1,0 +1,170 @@
+"""The queue on a real disk: no hard links, what commands see, what doctor says."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roundtrip.config import load
+from roundtrip.deliver.entry import Entry, decode
+from roundtrip.deliver.settings import DeliverySettings, ExecSettings
+from roundtrip.deliver.shelf import Shelf
+from roundtrip.doctor import deliveries
+from roundtrip.places import Places
+from roundtrip.protocol.markers import Digest, Outcome, ResponseMarker
+from roundtrip.queues import queues
+from roundtrip.roles.outgoing import Lane, Outgoing
+from roundtrip.roles.ticket import Ticket
+from roundtrip.shares.posix import PosixFolder
+from tests.deliver.postbox import free_port
+
+EXCHANGE = "01ARZ3NDEKTSV4RRFFQ69G5FAV-orders.json"
+
+
+class Folders:
+    """A's own folders of one delivery, for real."""
+
+    def __init__(self, root: Path) -> None:
+        for name in ("collected", "due/dead"):
+            (root / name).mkdir(parents=True)
+        self.collected = PosixFolder(root / "collected")
+        self.due, self.dead = PosixFolder(root / "due"), PosixFolder(root / "due/dead")
+        self.pushed: list[str] = []
+        settings = DeliverySettings("tell", ExecSettings(("true",)))
+        lane = Lane(settings, self.due, Shelf(self.due, self.dead), self.pushed.append)
+        self.outgoing = Outgoing([lane])
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(tmp_path)
+
+
+async def sent(folders: Folders, **ticket: Any) -> Entry:
+    """What is written of an exchange."""
+    digest = Digest(7, "0" * 64)
+    marker = ResponseMarker(EXCHANGE, Outcome.PARTIAL, digest, digest, 1, {"records": 2},
+                            {"pipeline": "invoices"}, "2026-11-21T10:00:01.000Z")  # fmt: skip
+    sending = await folders.outgoing.sending(
+        EXCHANGE, (folders.collected, EXCHANGE), Outcome.PARTIAL, marker,
+        Ticket("orders.json", **ticket), None,
+    )  # fmt: skip
+    assert sending is not None
+    await sending.write("/inbox/orders.json")
+    sending.push()
+    return decode(await folders.due.read(f"{EXCHANGE}.json", 1 << 20), EXCHANGE)
+
+
+async def test_an_entry_says_all_that_is_known(folders: Folders) -> None:
+    await folders.collected.put(EXCHANGE, b"content")
+    entry = await sent(folders, mail="you@example.org")
+    assert folders.pushed == [EXCHANGE]
+    assert (entry.outcome, entry.pipeline, entry.path) == (
+        "partial", "invoices", "/inbox/orders.json",
+    )  # fmt: skip
+    assert (entry.size, entry.sha256, entry.stats) == (7, "0" * 64, {"records": 2})
+    assert entry.created == "2016-07-30T23:54:10.259Z"
+    assert entry.ended == "2026-11-21T10:00:01.000Z"
+    assert entry.mail == "you@example.org"
+
+
+async def test_the_content_is_the_same_file(folders: Folders) -> None:
+    await folders.collected.put(EXCHANGE, b"content")
+    await sent(folders)
+    content = folders.due.path / f"~{EXCHANGE}"
+    assert content.samefile(folders.collected.path / EXCHANGE)
+    await sent(folders)  # An earlier life has done it already.
+    assert content.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
+async def test_where_there_are_no_hard_links_a_copy_is_made(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    await folders.collected.put(EXCHANGE, b"content")
+    await sent(folders)
+    content = folders.due.path / f"~{EXCHANGE}"
+    assert content.read_bytes() == b"content"
+    assert not content.samefile(folders.collected.path / EXCHANGE)
+
+
+async def test_a_disk_that_is_full_is_told_to_the_role(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    await folders.collected.put(EXCHANGE, b"content")
+    with pytest.raises(OSError, match="No space left"):
+        await sent(folders)
+    assert folders.pushed == []
+
+
+def configured(tmp_path: Path, deliver: dict[str, Any], **more: Any) -> Any:
+    file = tmp_path / "roundtrip.yaml"
+    file.write_text(json.dumps({"role": "a", "deliver": deliver, **more}))
+    return load(file)
+
+
+def queue_up(tmp_path: Path, delivery: str, *, dead: bool) -> None:
+    folder = tmp_path / "state/deliveries" / delivery
+    (folder / "dead").mkdir(parents=True)
+    entry = Entry(EXCHANGE, "enriched", "orders.json", "/inbox/orders.json", 7, "", "", "", 1.0,
+                  attempts=3, error="not now")  # fmt: skip
+    (folder / ("dead" if dead else "") / f"{EXCHANGE}.json").write_bytes(entry.encode())
+
+
+def test_doctor_looks_at_programs_servers_and_queues(tmp_path: Path) -> None:
+    queue_up(tmp_path, "gone", dead=False)
+    queue_up(tmp_path, "fine", dead=True)
+    settings = configured(
+        tmp_path,
+        {
+            "fine": {"exec": ["true"]},
+            "lost": {"exec": ["/nowhere/at/all"]},
+            "shop": {"http": f"http://127.0.0.1:{free_port()}/"},
+        },
+    )
+    found = [
+        (each.key, each.severity, each.text) for each in deliveries.look(settings, offline=False)
+    ]
+    said = {(key, severity) for key, severity, _ in found}
+    assert said == {
+        ("delivery-program", "ok"), ("delivery-program", "warning"),
+        ("delivery-server", "warning"), ("delivery-queue", "notice"), ("delivery-queue", "warning"),
+    }  # fmt: skip
+    texts = "\n".join(text for _, _, text in found)
+    assert "lost: no program /nowhere/at/all" in texts
+    assert "Connection refused" in texts
+    assert "fine: 0 due, 0 of them failing, 1 dead; the last error: not now" in texts
+    assert "gone: not configured any more, 1 due" in texts
+    offline = deliveries.look(settings, offline=True)
+    assert "delivery-server" not in {each.key for each in offline}
+
+
+def test_a_queue_that_was_never_used_is_no_queue(tmp_path: Path) -> None:
+    settings = configured(tmp_path, {"tell": {"exec": ["true"]}})
+    assert list(queues(settings, Places(settings))) == []
+
+
+def test_an_entry_that_cannot_be_read_is_listed_and_can_be_dropped(tmp_path: Path) -> None:
+    queue_up(tmp_path, "tell", dead=False)
+    settings = configured(tmp_path, {"tell": {"exec": ["true"]}})
+    file = tmp_path / "state/deliveries/tell" / f"{EXCHANGE}.json"
+    file.write_bytes(b'{"half')
+    (queue,) = queues(settings, Places(settings))
+    (item,) = asyncio.run(queue.items())
+    assert item.entry is None
+    asyncio.run(queue.drop(item))
+    assert not file.exists()
