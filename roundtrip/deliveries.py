@@ -63,14 +63,12 @@ def _lane(
         raise ShareError(f"{folder}: can't make this folder: {error.strerror}") from error
     due, dead = open_(folder), open_(folder / DEAD)
     shelf = Shelf(due, dead)
-    key = f"deliver.{each.name}"
-
     def trouble(text: str | None) -> None:
         if text is None:
-            health.clear(key)
+            health.clear(f"deliver.{each.name}")
         else:
             words = f"delivery {each.name} is held up: {text}"
-            health.report(key, words, Severity.WARNING)
+            health.report(f"deliver.{each.name}", words, Severity.WARNING)
 
     runner = Runner(each, shelf, folder, maker(each), trouble=trouble)
     return Lane(each, due, shelf, runner.push), runner

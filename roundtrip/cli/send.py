@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """
 How the answer comes back, by -t: `poll` prints the exchange's name and returns, and `roundtrip poll
 NAME` picks the answer up whenever you like; `pipe` blocks and writes the answer to standard output;
-`email` returns as well, and the answer, or why there is none, is mailed to the address of --to.
+`email` takes an address before the files and returns as well; the answer, or why there is none, is
+mailed there.
 --wait blocks and prints the path of each answer instead; for - the answer itself. Whatever the
 way, the answer lies in the inbox; what came on standard input is removed there once it is printed.
 """
@@ -35,14 +36,16 @@ def add_parser(
         help="send files; their answers come by pipe, mail, or when you ask for them",
         description=_DESCRIPTION,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE",
+        help="a file, or - for standard input; with -t email, an address comes first",
+    )  # fmt: skip
     parser.add_argument(
         "-t",
         "--type",
         choices=("poll", "pipe", "email"),
         help="how the answer comes back: see above",
     )
-    parser.add_argument("--to", metavar="ADDRESS", help="where -t email sends the answer")
     parser.add_argument("--wait", action="store_true", help="block until the answer is there")
     parser.add_argument("--pipeline", help="the pipeline to use; default: B chooses by name")
     parser.add_argument("--name", help="the original name of what comes on standard input")
@@ -73,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     from roundtrip.client import AsyncClient
 
+    args.to = args.files.pop(0) if args.type == "email" else None
     if wrong := _wrong(args):
         print(f"roundtrip: {wrong}", file=sys.stderr)
         return ExitCode.USAGE
@@ -85,10 +89,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _wrong(args: argparse.Namespace) -> str | None:
     """What is wrong with the options as a whole."""
+    if not args.files:
+        return "-t email takes an address, and then files"
     if args.files.count("-") > 1:
         return "standard input can be sent once only"
-    if (args.type == "email") != (args.to is not None):
-        return "-t email and --to ADDRESS go together"
     if args.wait and args.type is not None:
         return f"--wait prints paths; with -t {args.type} leave it out"
     return None if args.attempts > 0 else "--attempts: must be 1 or more"

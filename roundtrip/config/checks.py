@@ -9,7 +9,6 @@ from roundtrip.config import deliver_checks, step_checks
 from roundtrip.config.document import Path, Problem
 from roundtrip.config.settings import Settings
 from roundtrip.config.step_checks import mapping
-from roundtrip.deliver import check as ways
 from roundtrip.enrich import check
 
 
@@ -53,6 +52,8 @@ def texts_with_secrets(data: Any) -> Iterator[tuple[Path, str]]:
 def engine(settings: Settings) -> Iterator[Problem]:
     """Yield what the engines themselves have against the pipelines of role b, and role a's ways."""
     for delivery in settings.deliveries if settings.role == "a" else ():
+        from roundtrip.deliver import check as ways  # Nobody else pays for mail and plugins.
+
         for way, text in ways.problems(delivery):
             yield Problem(("deliver", delivery.name, *way), text)
     for pipeline in settings.pipelines if settings.role == "b" else ():

@@ -9,7 +9,6 @@ push --> heap by time --> attempt, a few at once --> delivered: the entry goes
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import random
 import time
@@ -17,9 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from roundtrip.deliver.agenda import Agenda
 from roundtrip.deliver.entry import Entry
 from roundtrip.deliver.pauses import pause
 from roundtrip.deliver.port import Delivery, Listening, Undelivered
+from roundtrip.deliver.presence import Presence
 from roundtrip.deliver.settings import DeliverySettings
 from roundtrip.deliver.shelf import Shelf
 
@@ -61,16 +62,12 @@ class Runner:
         self.count = Count()
         self._folder = folder
         self._make = make
-        self._trouble = trouble
         self._now = now
         self._dice = dice or random.Random()
         self._delivery: Delivery | None = None
-        self._due: list[tuple[float, str]] = []  # by the loop's clock
-        self._known: set[str] = set()
+        self._agenda = Agenda()
+        self._presence = Presence(trouble, self._pause, settings.max_delay)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._away = 0  # attempts in a row at which the receiver was away
-        self._reason = ""
-        self._not_before = 0.0  # by the loop's clock: nobody goes before
         self._changed = asyncio.Event()
         self._turned = asyncio.Event()  # an attempt has ended
         self._is_open = False
@@ -78,25 +75,19 @@ class Runner:
 
     def push(self, exchange: str) -> None:
         """Something is due; harmless if that is known."""
-        if exchange not in self._known:
-            self._known.add(exchange)
-            heapq.heappush(self._due, (0.0, exchange))
+        if self._agenda.add(exchange):
             self._changed.set()
 
     def hasten(self, exchange: str) -> None:
         """Something is to be tried now, known or not, and the receiver even if it was away."""
-        self._due = [each for each in self._due if each[1] != exchange]
-        heapq.heapify(self._due)
-        if exchange not in self._running:
-            self._known.discard(exchange)
-        self._not_before = 0.0
-        self.push(exchange)
+        self._agenda.hasten(exchange)
+        self._presence.hasten()
         self._changed.set()
 
     @property
     def waiting(self) -> int:
         """How many are due, and not being tried."""
-        return len(self._due)
+        return len(self._agenda)
 
     @property
     def running(self) -> int:
@@ -115,8 +106,8 @@ class Runner:
         """Whether something is being tried, or will be within `horizon` seconds."""
         if self._running or not self._is_open:
             return bool(self._running)
-        soon = asyncio.get_running_loop().time() + horizon
-        return bool(self._due) and max(self._due[0][0], self._not_before) <= soon
+        first = self._agenda.next()
+        return first is not None and max(first, self._presence.not_before) <= _time() + horizon
 
     async def until_idle(self, horizon: float) -> None:
         """Wait until nothing is being tried, or will be within `horizon` seconds."""
@@ -144,12 +135,11 @@ class Runner:
             await self._delivery.aclose()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         await self._open()
         self._is_open = True
         while True:
             self._changed.clear()
-            rest = self._begin_what_is_due(loop.time())
+            rest = self._begin_what_is_due(_time())
             try:
                 async with asyncio.timeout(rest):
                     await self._changed.wait()
@@ -168,7 +158,7 @@ class Runner:
             except Exception as error:
                 failures += 1
                 told = error if isinstance(error, Undelivered) else _unexpected(error)
-                self._trouble(told.text)
+                self._presence.missed(told.text, _time())
                 await asyncio.sleep(self._pause(failures))
 
     async def _ready(self) -> Delivery:
@@ -176,19 +166,19 @@ class Runner:
             made = self._make()
             if isinstance(made, Listening):
                 await made.open()
-                self._trouble(None)
+                self._presence.reached()
             self._delivery = made
         return self._delivery
 
     def _begin_what_is_due(self, now: float) -> float | None:
         """Begin attempts; returns in how many seconds the next one is due, None if none is."""
-        if now < self._not_before:
-            return self._not_before - now
-        most = 1 if self._away else self.settings.concurrency
-        while self._due and len(self._running) < most:
-            if self._due[0][0] > now:
-                return self._due[0][0] - now
-            _, exchange = heapq.heappop(self._due)
+        if now < self._presence.not_before:
+            return self._presence.not_before - now
+        most = 1 if self._presence.is_away else self.settings.concurrency
+        while len(self._running) < most and (first := self._agenda.next()) is not None:
+            if first > now:
+                return first - now
+            exchange = self._agenda.take()
             task = asyncio.get_running_loop().create_task(self._attempt(exchange), name=self._name)
             self._running[exchange] = task
         return None
@@ -205,13 +195,10 @@ class Runner:
             again = self.settings.max_delay
         finally:
             del self._running[exchange]
-            if again is None:
-                self._known.discard(exchange)
-                if not self._known:
-                    self._trouble(None)  # Nothing is held up any more.
-            else:
-                later = asyncio.get_running_loop().time() + again
-                heapq.heappush(self._due, (later, exchange))
+            if again is not None:
+                self._agenda.put_back(exchange, _time() + again)
+            elif self._agenda.forget(exchange):
+                self._presence.settle()
             self._changed.set()
             self._turned.set()
 
@@ -228,12 +215,14 @@ class Runner:
         left = 0.0 if entry.next is None else entry.next - self._now()
         if 0 < left <= self.settings.max_delay:  # Else somebody has set the clock.
             return left
-        if self._away and self._is_expired(entry):
-            failure = Undelivered(False, f"expired: {self._reason}")
+        if self._presence.is_away and self._is_expired(entry):
+            failure = Undelivered(False, f"expired: {self._presence.reason}")
             return await self._failed(entry, failure)
         found = await self._outcome(entry)
-        if found is None or not found.away:
-            self._reached()
+        if found is not None and found.away:
+            self._presence.missed(found.text, _time(), found.after)
+        else:
+            self._presence.reached()
         if found is not None:
             return await self._failed(entry, found)
         await self._done(entry)
@@ -282,8 +271,6 @@ class Runner:
         again = self._pause(entry.attempts + 1)
         if failure.after is not None:
             again = min(max(again, failure.after), self.settings.max_delay)
-        if failure.away:
-            self._rest(failure)
         entry = entry.after(failure.text, self._now() + again)
         await self.shelf.write(entry)
         self.count.failed += 1
@@ -295,21 +282,6 @@ class Runner:
         )
         return again
 
-    def _reached(self) -> None:
-        """The receiver is there, whatever it says to this parcel: the others needn't wait."""
-        self._away, self._reason, self._not_before = 0, "", 0.0
-        self._trouble(None)
-
-    def _rest(self, failure: Undelivered) -> None:
-        """Nobody else is tried before a pause is over; those that fail at once make it once."""
-        self._reason = failure.text
-        self._trouble(failure.text)
-        now = asyncio.get_running_loop().time()
-        if now >= self._not_before:
-            self._away += 1
-            rest = max(self._pause(self._away), failure.after or 0.0)
-            self._not_before = now + min(rest, self.settings.max_delay)
-
     def _pause(self, attempts: int) -> float:
         return pause(attempts, self.settings.min_delay, self.settings.max_delay, self._dice)
 
@@ -318,6 +290,10 @@ class Runner:
 
     def _about(self, exchange: str, **extra: object) -> dict[str, object]:
         return {"delivery": self.settings.name, "exchange": exchange, **extra}
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _unexpected(error: BaseException) -> Undelivered:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from roundtrip.dispatch.folder import JobFolder, Torn
 from roundtrip.dispatch.hints import Hint
-from roundtrip.dispatch.job import Job, Result
+from roundtrip.dispatch.job import Job, Result, addressed
 from roundtrip.dispatch.link import Link
 from roundtrip.dispatch.room import RESULTS
 from roundtrip.dispatch.supervision import Supervision
@@ -59,9 +59,22 @@ class Desk:
     ) -> None:
         self._folder = folder
         self._waiting: dict[str, Waiting] = {}
-        self._link = Link(broker, health, on_hint=self._heed, waited_for=lambda: self._waiting)
+        self._queue = ""
+        self._link = Link(
+            broker,
+            health,
+            on_hint=self._heed,
+            waited_for=lambda: self._waiting,
+            address=lambda job: addressed(self._queue, job),
+        )
         self.supervision = Supervision(
-            folder, self._link, health, beat=beat, waiting=self._waiting.keys, wake=self._wake
+            folder,
+            self._link,
+            health,
+            beat=beat,
+            waiting=self._waiting.keys,
+            wake=self._wake,
+            found=self._note,
         )
         self._scopes: set[str] = set()
         self._over: set[str] = set()
@@ -79,6 +92,7 @@ class Desk:
         room = self._folder.room
         try:
             await room.do(room.make)
+            self._queue = await room.identity()
             self._scopes = (await self._folder.listing()).exchanges()
         except OSError as error:
             reason = error.strerror or str(error)
@@ -194,6 +208,10 @@ class Desk:
         waiting = self._waiting.get(name)
         if waiting is not None:
             waiting.woken.set()
+
+    def _note(self, exchanges: set[str]) -> None:
+        """These have something in the folder: a worker may write a result that nobody wants."""
+        self._scopes |= exchanges
 
     # -- what is over
 

@@ -70,6 +70,17 @@ def exchange_of(name: str) -> str:
     return name[: -_DIGITS - 1]
 
 
+def addressed(queue: str, name: str) -> str:
+    """What a message says: a job, and the id of the folder that it is in."""
+    return f"{queue}/{name}"
+
+
+def parted(message: str) -> tuple[str, str]:
+    """The two parts of what a message says."""
+    queue, _, name = message.rpartition("/")
+    return queue, name
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Why a job has no payload as its result: the members of a problem document."""

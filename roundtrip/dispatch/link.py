@@ -31,12 +31,17 @@ class Link:
         *,
         on_hint: Callable[[Hint], None],
         waited_for: Callable[[], Iterable[str]],
+        address: Callable[[str], str],
     ) -> None:
-        """`waited_for` says which jobs have no result yet: the broker may have lost its queue."""
+        """`waited_for` says which jobs have no result yet: the broker may have lost its queue.
+
+        `address` makes of a job's name what its message says.
+        """
         self._broker = broker
         self._health = health
         self._on_hint = on_hint
         self._waited_for = waited_for
+        self._address = address
         self._unpublished: dict[str, None] = {}
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -112,7 +117,7 @@ class Link:
                 await asyncio.gather(*(self._publish_one(job) for job in jobs))
 
     async def _publish_one(self, job: str) -> None:
-        await self._broker.publish(job)
+        await self._broker.publish(self._address(job))
         self._unpublished.pop(job, None)
 
     async def _hear(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from roundtrip.dispatch.room import WORKERS, Room, maybe_read
 from roundtrip.protocol.documents import read_object
+from roundtrip.protocol.names import part_of
 from roundtrip.shares import files, writing
 
 LATE = 4
@@ -114,10 +115,8 @@ class LifeSign:
     def _give(self, content: bytes) -> None:
         with self._room.opened(WORKERS) as folder:
             number = self._number + 1
-            writing.put(
-                folder, f".{self._worker}.{number}.part", f"{self._worker}.{number}", [content],
-                durable=False,
-            )  # fmt: skip
+            name = f"{self._worker}.{number}"
+            writing.put(folder, part_of(name), name, [content], durable=False)
             self._number = number
             self._remove(folder, all_but=number)
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from roundtrip.protocol.documents import read_object
-from roundtrip.protocol.names import part_of
+from roundtrip.protocol.names import is_part, part_of
 from roundtrip.shares import files, writing
 from roundtrip.shares.entry import NotAFile
 
@@ -27,6 +28,7 @@ T = TypeVar("T")
 JOBS, RESULTS, WORKERS, QUOTA = "jobs", "results", "workers", "quota"
 IDENTITY = "queue.json"
 _THREADS = 4
+_LEFT = 86400.0  # seconds after which nobody is still writing an in-flight file
 _MAX_IDENTITY = 4096  # bytes
 
 
@@ -60,8 +62,20 @@ class Room:
                 errno.ETIMEDOUT, f"no answer in {self._patience:g} s", str(self.path)
             ) from None
 
+    async def identity(self) -> str:
+        """Which queue's folder it is. Raises FolderAway."""
+        if self._id is None:
+            await self.do(self._look)
+        assert self._id is not None
+        return self._id
+
+    def _look(self) -> None:
+        with self.opened(JOBS):
+            return
+
     def make(self) -> None:
-        """Make what is missing; for the agent, whose folder it is. Blocks."""
+        """Make what is missing, and remove what was left half written a day ago; for the agent,
+        whose folder it is. Blocks."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in (JOBS, RESULTS, WORKERS, QUOTA):
             (self.path / name).mkdir(mode=0o700, exist_ok=True)
@@ -72,6 +86,9 @@ class Room:
                 put_new(opened, IDENTITY, content, durable=True)
         finally:
             os.close(opened)
+        for name in (JOBS, RESULTS, WORKERS, QUOTA):
+            with self.opened(name) as folder:
+                _sweep(folder)
 
     @contextmanager
     def opened(self, name: str) -> Iterator[int]:
@@ -113,6 +130,14 @@ class Room:
     def close(self) -> None:
         """Begin nothing more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _sweep(folder: int) -> None:
+    oldest = (time.time() - _LEFT) * 1e9
+    for name in files.names(folder):
+        entry = files.look(folder, name) if is_part(name) else None
+        if entry is not None and entry.changed < oldest:
+            writing.remove(folder, name)
 
 
 def put_new(folder: int, name: str, content: bytes, *, durable: bool = False) -> None:

@@ -32,14 +32,19 @@ class Supervision:
         beat: float,
         waiting: Callable[[], Iterable[str]],
         wake: Callable[[str], None],
+        found: Callable[[set[str]], None],
     ) -> None:
-        """`waiting`: the jobs whose results are waited for; `wake`: look for a job's result."""
+        """`waiting`: the jobs whose results are waited for; `wake`: look for a job's result.
+
+        `found` is told of the exchanges that have anything in the folder.
+        """
         self._folder = folder
         self._link = link
         self._health = health
         self._every = _BEATS * beat
         self._waiting = waiting
         self._wake = wake
+        self._found = found
         self._roll = Roll(folder.room, beat)
         self._idle_rounds: dict[str, int] = {}
         self._rounds = 0
@@ -74,6 +79,7 @@ class Supervision:
 
     async def _round(self) -> None:
         listing = await self._folder.listing()
+        self._found(listing.exchanges())
         for name in set(self._waiting()) - (listing.asked - listing.done):
             self._wake(name)  # It is done, or somebody has taken the job away.
         await self._roll.read()

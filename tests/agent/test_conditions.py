@@ -13,6 +13,8 @@ ROW = re.compile(r"^\| ((?:`[a-z_.<>]+`(?:, )?)+) \|", re.MULTILINE)
 VARIABLE = {  # keys with a part that is known only when the program runs: what that can be
     "share.{share}": {"share.unenriched", "share.enriched"},
     "space.{disk.key}": {"space.unenriched", "space.enriched", "space.state"},
+    "deliver.{each.name}": {"deliver.<name>"},
+    "deliver.{name}": {"deliver.<name>"},
     "{kind}.{folder}": {"watch.<folder>", "intake.<folder>"},
 }
 

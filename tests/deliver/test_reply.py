@@ -35,7 +35,7 @@ def test_the_end_of_an_exchange_is_mailed_to_who_asked_for_it(
         for name, content in (("one.pdf", PDF), ("two.bad", b"x"), ("three.pdf", PDF)):
             path = tmp_path / name
             path.write_bytes(content)
-            asked = ["-t", "email", "--to", f"{path.stem}@example.org"] if name[1] != "h" else []
+            asked = ["-t", "email", f"{path.stem}@example.org"] if name[1] != "h" else []
             done = world.a.run("send", *asked, path)
             assert done.returncode == 0, done.stderr
         wait_until(lambda: len(office.box.mails) == 2, "two have asked", 40)
