@@ -30,11 +30,8 @@ class Outbound:
 
     deliveries: Deliveries
     lanes: list[Lane]
-
-    @property
-    def folders(self) -> list[Folder]:
-        """Where a killed life may have left in-flight files."""
-        return [lane.folder for lane in self.lanes]
+    folders: list[Folder]
+    """Where a killed life may have left in-flight files."""
 
 
 def outbound(settings: Settings, places: Places, open_: Open, health: Health) -> Outbound:
@@ -44,13 +41,19 @@ def outbound(settings: Settings, places: Places, open_: Open, health: Health) ->
         ShareError: one can't be made or opened.
     """
     lanes, runners = [], []
+    folders: list[Folder] = []
+
+    def opened(path: Path) -> PosixFolder:
+        folders.append(found := open_(path))
+        return found
+
     for each in settings.deliveries:
-        lane, runner = _lane(each, places, open_, health)
+        lane, runner = _lane(each, places, opened, health)
         lanes.append(lane)
         runners.append(runner)
     _tell_of_strangers(settings, places, health)
-    wishes = open_(places.deliveries) if lanes else None
-    return Outbound(Deliveries(runners, wishes), lanes)
+    wishes = opened(places.deliveries) if lanes else None
+    return Outbound(Deliveries(runners, wishes), lanes, folders)
 
 
 def _lane(
@@ -63,6 +66,7 @@ def _lane(
         raise ShareError(f"{folder}: can't make this folder: {error.strerror}") from error
     due, dead = open_(folder), open_(folder / DEAD)
     shelf = Shelf(due, dead)
+
     def trouble(text: str | None) -> None:
         if text is None:
             health.clear(f"deliver.{each.name}")

@@ -113,7 +113,7 @@ def _queue(queue: dict[str, Any]) -> Table:
         for key, words in (("waiting", "waiting"), ("taken", "taken"), ("dead", "dead letters"))
         if queue.get(key) is not None
     ]
-    table = _table("queue", ", ".join(counts) or "broker away", "", "", "")
+    table = _table("queue", ", ".join(counts) or "depth not known", "", "", "")
     if queue.get("workers"):
         table.add_row("worker", "host", "jobs in hand", "jobs done", "")
     for worker in queue.get("workers", []):

@@ -181,9 +181,10 @@ def _list_failed(args: argparse.Namespace, form: str) -> int:
     from roundtrip.watching.state import default
     from roundtrip.watching.telling import Teller, named
 
-    top = real_top(args.folder)
+    state = args.state or default(real_top(args.folder))
+    top = str(args.folder.absolute())
     teller = Teller(form, top, str(args.folder))
-    for entry in failed_in(args.state or default(top)):
+    for entry in failed_in(state):
         if form != "json":
             teller.file(entry.path)
             continue

@@ -8,6 +8,7 @@ one that role b calls its APIs with. It blocks, so each request has a thread.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import socket
@@ -19,7 +20,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import BinaryIO
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from roundtrip import __version__
 from roundtrip.deliver import content
@@ -27,6 +28,7 @@ from roundtrip.deliver.port import Parcel, Undelivered, printable
 from roundtrip.deliver.settings import DeliverySettings, WebhookSettings
 from roundtrip.deliver.signature import key_of, message_id, signature
 from roundtrip.deliver.threads import beside
+from roundtrip.template import Url
 
 _BUSY = (429, 502, 503, 504)  # The receiver has too much to do, or isn't there (RFC 9110, 6585).
 _PASSING = (408, 425, *_BUSY)
@@ -40,11 +42,14 @@ class Webhook:
         self._settings = action
         self._timeout = settings.timeout
         self._key = None if action.secret is None else key_of(action.secret)
-        parts = urlsplit(action.url)
+        url, parts = Url(action.url, {}), urlsplit(action.url)
         self._is_tls = parts.scheme.lower() == "https"
         self._host, self._port = parts.hostname or "", parts.port
-        query = f"?{parts.query}" if parts.query else ""
-        self._target = (parts.path or "/") + query
+        self._target = url.target({})
+        self._own = {name: text.encode() for name, text in action.headers.items()}
+        if url.userinfo:
+            pair = base64.b64encode(unquote(url.userinfo).encode())
+            self._own = {"Authorization": b"Basic " + pair, **self._own}  # RFC 7617
 
     async def deliver(self, parcel: Parcel) -> None:
         """Return when the receiver has answered with a status of 200 to 299."""
@@ -64,14 +69,14 @@ class Webhook:
             return FileBody(parcel)
         return Body(json.dumps(parcel.event(), separators=(",", ":")).encode())
 
-    def _headers(self, parcel: Parcel, body: Body) -> dict[str, str]:
-        headers = {
+    def _headers(self, parcel: Parcel, body: Body) -> dict[str, str | bytes]:
+        headers: dict[str, str | bytes] = {
             "User-Agent": f"roundtrip/{__version__}",
             "Content-Type": body.kind,
             "Content-Length": str(body.size),
             "Idempotency-Key": parcel.id,
             **body.headers,
-            **self._settings.headers,
+            **self._own,
         }
         identity, now = message_id(parcel.id), int(time.time())
         headers |= {"webhook-id": identity, "webhook-timestamp": str(now)}
@@ -148,7 +153,7 @@ class _Request:
         self._is_cut = False
 
     def made(
-        self, method: str, target: str, body: Body, headers: Mapping[str, str]
+        self, method: str, target: str, body: Body, headers: Mapping[str, str | bytes]
     ) -> tuple[int, str | None, bytes]:
         """The answer's status, its Retry-After and its beginning; Undelivered without an answer."""
         connection = self._connection

@@ -1,6 +1,6 @@
 """The runner of one delivery: takes what is due, tries, and tries again; no other runner waits.
 
-push --> heap by time --> attempt, a few at once --> delivered: the entry goes
+push --> agenda --> attempt, a few at once --> delivered: the entry goes
            ^                  |--> again later: the entry says when, and why
            |                  '--> dead: the entry goes to dead/
            '-- pause of the parcel, or of all while the receiver is away
@@ -18,8 +18,9 @@ from pathlib import Path
 
 from roundtrip.deliver.agenda import Agenda
 from roundtrip.deliver.entry import Entry
+from roundtrip.deliver.handover import Handover
 from roundtrip.deliver.pauses import pause
-from roundtrip.deliver.port import Delivery, Listening, Undelivered
+from roundtrip.deliver.port import Delivery, Undelivered
 from roundtrip.deliver.presence import Presence
 from roundtrip.deliver.settings import DeliverySettings
 from roundtrip.deliver.shelf import Shelf
@@ -60,11 +61,9 @@ class Runner:
         self.settings = settings
         self.shelf = shelf
         self.count = Count()
-        self._folder = folder
-        self._make = make
+        self._handover = Handover(settings, folder, make)
         self._now = now
         self._dice = dice or random.Random()
-        self._delivery: Delivery | None = None
         self._agenda = Agenda()
         self._presence = Presence(trouble, self._pause, settings.max_delay)
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -131,8 +130,7 @@ class Runner:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        if self._delivery is not None:
-            await self._delivery.aclose()
+        await self._handover.aclose()
 
     async def _run(self) -> None:
         await self._open()
@@ -148,27 +146,12 @@ class Runner:
 
     async def _open(self) -> None:
         """Receivers that come by themselves must find somebody before anything is due."""
-        if not self.settings.listens:
-            return
         failures = 0
-        while True:
-            try:
-                await self._ready()
-                return
-            except Exception as error:
-                failures += 1
-                told = error if isinstance(error, Undelivered) else _unexpected(error)
-                self._presence.missed(told.text, _time())
-                await asyncio.sleep(self._pause(failures))
-
-    async def _ready(self) -> Delivery:
-        if self._delivery is None:
-            made = self._make()
-            if isinstance(made, Listening):
-                await made.open()
-                self._presence.reached()
-            self._delivery = made
-        return self._delivery
+        while self.settings.listens and (told := await self._handover.ready()):
+            failures += 1
+            self._presence.missed(told.text, _time())
+            await asyncio.sleep(self._pause(failures))
+        self._presence.reached()
 
     def _begin_what_is_due(self, now: float) -> float | None:
         """Begin attempts; returns in how many seconds the next one is due, None if none is."""
@@ -218,7 +201,7 @@ class Runner:
         if self._presence.is_away and self._is_expired(entry):
             failure = Undelivered(False, f"expired: {self._presence.reason}")
             return await self._failed(entry, failure)
-        found = await self._outcome(entry)
+        found = await self._handover.attempt(entry)
         if found is not None and found.away:
             self._presence.missed(found.text, _time(), found.after)
         else:
@@ -226,24 +209,6 @@ class Runner:
         if found is not None:
             return await self._failed(entry, found)
         await self._done(entry)
-        return None
-
-    async def _outcome(self, entry: Entry) -> Undelivered | None:
-        """Hand over; returns why it didn't work, None if it did."""
-        limit = asyncio.timeout(self.settings.timeout)
-        try:
-            async with limit:
-                delivery = await self._ready()
-                await delivery.deliver(entry.parcel(self.settings.name, self._folder))
-        except Undelivered as told:
-            return told
-        except TimeoutError as error:
-            if not limit.expired():
-                return _unexpected(error)
-            return Undelivered(True, f"no end within {self.settings.timeout:g} s")
-        except Exception as error:
-            log.debug("delivery raised", exc_info=error, extra=self._about(entry.exchange))
-            return _unexpected(error)
         return None
 
     async def _done(self, entry: Entry) -> None:
@@ -294,7 +259,3 @@ class Runner:
 
 def _time() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _unexpected(error: BaseException) -> Undelivered:
-    return Undelivered(True, f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -78,6 +78,7 @@ class Supervision:
             await asyncio.sleep(self._every)
 
     async def _round(self) -> None:
+        before = self.figures()
         listing = await self._folder.listing()
         self._found(listing.exchanges())
         for name in set(self._waiting()) - (listing.asked - listing.done):
@@ -86,6 +87,8 @@ class Supervision:
         depth = await self._link.depth()
         self._depth = {} if depth is None else depth._asdict()
         self._judge_workers()
+        if self.figures() != before:
+            self._health.on_change()  # What is told of us is written down anew.
         await self._publish_lost(listing, depth is not None and depth.waiting == 0)
         self._rounds += 1
         if self._rounds * _BEATS > LATE:  # Long enough to know the dead.

@@ -36,7 +36,8 @@ LIMITS = {
 }
 _STALE = 16
 UNSUPPORTED = {
-    errno.EPERM: "this kernel gives fanotify to privileged users only (before Linux 5.13)",
+    errno.EPERM: "fanotify_init(2) is refused: Linux before 5.13, or a filter of system calls"
+    " (systemd: add SystemCallFilter=fanotify_init fanotify_mark)",
     errno.EINVAL: "this kernel's fanotify can't name files (before Linux 5.9)",
     errno.ENOSYS: "this kernel was built without fanotify",
     errno.EOPNOTSUPP: "its file system has no file handles, which fanotify needs",

@@ -26,7 +26,6 @@ from roundtrip.watch.handles import handle_of
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _HERE = -100  # AT_FDCWD
-_CHUNK = 1024 * 1024
 _NUMBERED = frozenset({"nfs", "nfs4", "ceph", "virtiofs"})  # other remote ones number anew
 
 
@@ -104,7 +103,7 @@ class Place:
 
     def _mount(self) -> Mount | None:
         try:
-            return mount_of(read(), self._top)
+            return mount_of(read(), os.path.realpath(self._top))
         except FileNotFoundError:
             return None
 
@@ -113,8 +112,8 @@ class NotYet(Exception):
     """A file is not complete; the text says why."""
 
 
-def check_marker(path: str) -> None:
-    """Check a file against `<path>.done`, where that says what to check.
+def check_marker(path: str, *, digest: bool) -> None:
+    """Check a file against `<path>.done`, where that says what to check; `digest` reads all of it.
 
     Raises:
         NotYet: there is no marker, it can't be read as one, or the file is not what it says.
@@ -129,10 +128,10 @@ def check_marker(path: str) -> None:
         raise NotYet(f"{name}{MARKER_SUFFIX}: {error}") from None
     if marker.digest is None:
         return
-    size, sha256 = _digest(path)
+    size = os.stat(path).st_size
     if size != marker.digest.size:
         raise NotYet(f"it has {size} bytes, its marker says {marker.digest.size}")
-    if sha256 != marker.digest.sha256:
+    if digest and _sha256(path) != marker.digest.sha256:
         raise NotYet("its SHA-256 is not the one that its marker says")
 
 
@@ -144,15 +143,11 @@ def _content(path: str) -> bytes:
         os.close(opened)
 
 
-def _digest(path: str) -> tuple[int, str]:
+def _sha256(path: str) -> str:
     import hashlib
 
-    digest, size = hashlib.sha256(), 0
     with open(os.open(path, _READ), "rb") as file:
-        while piece := file.read(_CHUNK):
-            digest.update(piece)
-            size += len(piece)
-    return size, digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def age(found: Found) -> float:

@@ -87,14 +87,17 @@ class Memory:
 class Journal(Memory):
     """Entries in a state folder, whose lock the caller holds.
 
+    `folder` is the watched one without links, `called` the absolute path that it was given by: a
+    link may lead elsewhere the next time.
+
     Raises:
         ShareError: it can't be read, or belongs to another folder.
     """
 
-    def __init__(self, state: Path, folder: str) -> None:
+    def __init__(self, state: Path, folder: str, called: str) -> None:
         super().__init__()
         self._path = state / JOURNAL
-        self._folder = folder
+        self._head = {"v": VERSION, "folder": folder, "called": called}
         self._waiting: list[Entry] = []
         self._lines = 0
         self._opened = -1
@@ -112,7 +115,7 @@ class Journal(Memory):
         head = _parsed(lines[0]) or {}
         if head.get("v") != VERSION:
             raise ShareError(f"{self._path}: not a journal of this version; move it away")
-        if head.get("folder") != self._folder:
+        if all(head.get(key) != self._head[key] for key in ("folder", "called")):
             raise ShareError(
                 f"{self._path.parent}: this is the state of {head.get('folder')!a}; "
                 "give each folder a --state of its own"
@@ -152,7 +155,7 @@ class Journal(Memory):
         part = self._path.with_name(f".{JOURNAL}.part")
         opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            head = json.dumps({"v": VERSION, "folder": self._folder}).encode() + b"\n"
+            head = json.dumps(self._head).encode() + b"\n"
             _write_all(opened, head + b"".join(map(_line, self._entries.values())))
             os.fsync(opened)
             os.rename(part, self._path)

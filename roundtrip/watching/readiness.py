@@ -70,15 +70,16 @@ class Readiness:
 
     def _unmarked(self, path: str, full: str) -> float | None:
         try:
-            finding.check_marker(full)
+            finding.check_marker(full, digest=False)
         except NotYet as error:
-            if not str(error):
-                return 0.0
-            before = self._delays.get(path)
-            if before is None:
-                self._teller.trouble(f"{self._teller.shown(path)}: not complete: {error}")
-            delay = _FIRST_DELAY if before is None else min(before * 2, _LAST_DELAY)
-            self._delays[path] = delay
-            return delay
-        self._delays.pop(path, None)
+            return self.doubt(path, error) if str(error) else 0.0
         return None
+
+    def doubt(self, path: str, error: NotYet) -> float:
+        """The file is not what its marker says: seconds until it is looked at again."""
+        before = self._delays.get(path)
+        if before is None:
+            self._teller.trouble(f"{self._teller.shown(path)}: not complete: {error}")
+        delay = _FIRST_DELAY if before is None else min(before * 2, _LAST_DELAY)
+        self._delays[path] = delay
+        return delay

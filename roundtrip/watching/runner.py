@@ -64,6 +64,7 @@ class Runner:
         self._socket = ours
         self._ended = os.pidfd_open(self._pid)
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
+        self._sending = asyncio.Lock()  # The loop waits for one sender of a socket only.
         self.on_gone: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -84,7 +85,8 @@ class Runner:
         loop = asyncio.get_running_loop()
         future = self._waiting[job.entry.run] = loop.create_future()
         try:
-            await loop.sock_sendall(self._socket, pickle.dumps(job))
+            async with self._sending:
+                await loop.sock_sendall(self._socket, pickle.dumps(job))
         except OSError as error:
             del self._waiting[job.entry.run]
             if isinstance(error, BrokenPipeError | ConnectionResetError):

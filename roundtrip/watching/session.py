@@ -31,16 +31,18 @@ def watch(plan: Plan, form: str, kept: Path | None, *, retry_failed: bool = Fals
         BrokenPipeError: nobody reads what is told.
     """
     _fill_standard_descriptors()
-    top = real_top(plan.folder)
+    real = real_top(plan.folder)
+    # Not `real`: where a link leads to may change, and the watch follows it.
+    top = os.path.abspath(plan.folder)
     if plan.command is not None:
         placeholders.check(plan.command)
     if plan.dead is not None:
-        state.refuse_inside(plan.dead, top, "the dead-letter folder", deep=plan.deep)
+        state.refuse_inside(plan.dead, real, "the dead-letter folder", deep=plan.deep)
         dead.check(plan.dead, plan.folder)
     if kept is None and plan.command is not None:
-        kept = state.default(top)
+        kept = state.default(real)
     with ExitStack() as stack:
-        journal, runner, claims = _opened(plan, top, kept, stack)
+        journal, runner, claims = _opened(plan, real, kept, stack)
         if retry_failed:
             _retry(journal)
         teller = Teller(form, top, os.fspath(plan.folder))
@@ -71,13 +73,13 @@ def _fill_standard_descriptors() -> None:
 
 
 def _opened(
-    plan: Plan, top: str, kept: Path | None, stack: ExitStack
+    plan: Plan, real: str, kept: Path | None, stack: ExitStack
 ) -> tuple[Memory, Runner | None, Path | None]:
     if kept is None:
         return Memory(), None, None
-    opened = state.State(kept, top, deep=plan.deep)
+    opened = state.State(kept, real, deep=plan.deep)
     stack.callback(opened.close)
-    journal = Journal(kept, top)
+    journal = Journal(kept, real, os.path.abspath(plan.folder))
     stack.callback(journal.close)
     if plan.command is None:
         return journal, None, None

@@ -17,6 +17,7 @@ from roundtrip.protocol.documents import is_unicode, printable
 from roundtrip.protocol.markers import timestamp
 
 _STDOUT, _STDERR = 1, 2
+_AGAIN = 600.0  # seconds until the same trouble is told again
 
 
 class Teller:
@@ -114,12 +115,16 @@ class _Troubles(logging.Handler):
     def __init__(self, teller: Teller) -> None:
         super().__init__(logging.WARNING)
         self._teller = teller
+        self._told: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         event, fields = record.getMessage(), vars(record)
-        if event != "watch lost":
-            told = [event, fields.get("folder"), fields.get("reason")]
-            self._teller.trouble(": ".join(str(each) for each in told if each))
+        told = [event, fields.get("folder"), fields.get("reason")]
+        line = ": ".join(str(each) for each in told if each)
+        if event == "watch lost" or time.monotonic() - self._told.get(line, -_AGAIN) < _AGAIN:
+            return  # A folder that may not be read would be told of with each listing.
+        self._told[line] = time.monotonic()
+        self._teller.trouble(line)
 
 
 @contextlib.contextmanager

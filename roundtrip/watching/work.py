@@ -18,7 +18,7 @@ from roundtrip.errors import InputError
 from roundtrip.watching import finding
 from roundtrip.watching.claim import Outcome
 from roundtrip.watching.ends import Ends
-from roundtrip.watching.finding import Found
+from roundtrip.watching.finding import Found, NotYet
 from roundtrip.watching.journal import FAILED, RETRY, Entry
 from roundtrip.watching.placeholders import fill, values_of
 from roundtrip.watching.plan import Plan
@@ -52,6 +52,7 @@ class Work:
         self._busy: dict[str, asyncio.Task[None] | None] = {}  # None: an earlier watch's run
         self._again: dict[str, str] = {}  # told of while it was busy
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._left: set[str] = set()  # for the next run with --once: not complete now
         self._pause: asyncio.TimerHandle | None = None  # while nothing can be begun
         self._why = ""
         self._stopping = False
@@ -134,6 +135,8 @@ class Work:
     # One file
 
     def _look(self, path: str, event: str) -> None:
+        if path in self._left:
+            return
         full = os.path.join(self._top, path)
         found = finding.look(full, numbered=self._place.numbered)
         if found is None:
@@ -163,7 +166,9 @@ class Work:
 
     def _later(self, path: str, seconds: float, event: str, *, always: bool = False) -> None:
         """Look again; with --once, only if the file is complete and waits for its next try."""
-        if not self._stopping and (always or not self._plan.once):
+        if self._plan.once and not always:
+            self._left.add(path)
+        elif not self._stopping:
             self._timers[path] = self._loop.call_later(seconds, self._due_again, path, event)
 
     def _due_again(self, path: str, event: str) -> None:
@@ -183,12 +188,30 @@ class Work:
             attempts=known.attempts + 1 if known else 1,
             interruptions=known.interruptions if known else 0,
         )
-        if self._runner is None:
+        if self._runner is None and self._plan.on != "done":
             self._ends.told(entry, event, found.size)
             return
-        task = self._loop.create_task(self._run(entry, event, found.size, self._runner))
+        task = self._loop.create_task(self._handle(entry, event, found.size))
         self._busy[path] = task
         task.add_done_callback(lambda done: self._ended(path, done))
+
+    async def _handle(self, entry: Entry, event: str, size: int) -> None:
+        full = os.path.join(self._top, entry.path)
+        try:
+            if self._plan.on == "done":  # In a thread: a large file is read for a while.
+                await asyncio.to_thread(finding.check_marker, full, digest=True)
+        except NotYet as error:
+            self._later(entry.path, self._ready.doubt(entry.path, error), event)
+            return
+        except OSError as error:
+            self._teller.trouble(f"{self._teller.shown(entry.path)}: {error.strerror or error}")
+            self._later(entry.path, BUSY, event)
+            return
+        self._ready.forget(entry.path)
+        if self._runner is None:
+            self._ends.told(entry, event, size)
+        else:
+            await self._run(entry, event, size, self._runner)
 
     async def _run(self, entry: Entry, event: str, size: int, runner: Runner) -> None:
         assert self._plan.command is not None

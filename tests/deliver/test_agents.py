@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -317,3 +318,26 @@ def test_nc_gets_a_line_from_a_real_agent_also_after_a_reload_and_once_a_port_is
             nc.stdin.write(b"quit\n")
             nc.stdin.close()
             assert nc.wait(20) == 0
+
+
+def test_an_agent_killed_again_and_again_forgets_no_delivery(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    files, kills = 25, 4
+    world = make_world({"tell": noting(out), "also": noting(tmp_path / "also")})
+    world.start()
+    dice = random.Random(6)
+    for kill in range(kills):
+        for number in range(files):
+            world.drop(f"{kill}-{number}.csv", b"content")
+        time.sleep(dice.random())
+        world.a.kill()
+        world.a.start()
+    total = files * kills
+    wait_until(lambda: len(visible(world.inbox)) == total, "all results are there", 60)
+    wait_until(lambda: due(world, "tell") == due(world, "also") == ["dead"], "nothing is due", 60)
+    for name in ("tell", "also"):
+        ids = noted(tmp_path / ("out" if name == "tell" else name))
+        assert len(set(ids)) == total
+        assert len(ids) <= total + kills * 8, "each kill doubles what was in hand, and no more"

@@ -22,6 +22,8 @@ from roundtrip.deliver.make import maker
 from roundtrip.deliver.port import Delivery, Parcel, Undelivered
 from roundtrip.deliver.settings import DeliverySettings
 from tests.deliver.parcels import parcel_of
+from tests.e2e.api import Api
+from tests.e2e.world import World
 from tests.queue.conftest import QUORUM_SETTLED
 from tests.queue.conftest import rabbit as rabbit
 from tests.queue.conftest import redis as redis
@@ -385,3 +387,18 @@ async def test_a_package_that_is_missing_is_named_with_the_command_that_installs
     with pytest.raises(Undelivered, match=rf"pip install 'roundtrip\[{extra}\]'"):
         await made.deliver(parcel)
     await made.aclose()
+
+
+# -- through a whole agent
+
+
+@needs_redis
+async def test_an_agent_tells_a_stream_of_each_result(redis: Redis, tmp_path: Path) -> None:
+    tell = {"redis": {"url": redis.url, "stream": "whole"}}
+    with Api() as api, World(tmp_path, api.url, a={"deliver": {"tell": tell}}) as world:
+        world.start()
+        world.drop("one.csv", b"key\none\n")
+        await asyncio.to_thread(world.result, "one.csv", SOON)
+        async with redis_client.Redis.from_url(redis.url, decode_responses=True) as client:
+            found = await client.xread({"whole": "0"}, block=int(SOON * 1000))
+    assert "one.csv" in json.dumps(found)

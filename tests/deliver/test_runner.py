@@ -413,3 +413,13 @@ def test_what_is_wished_for_is_tried_before_its_pause_is_over() -> None:
 
     virtually(main)
     assert [when for when, _, _ in receiver.got] == [0.0, 10.0]
+
+
+def test_what_is_too_late_does_not_storm_a_receiver_that_is_away() -> None:
+    bench, receiver = Bench(), failing(then=lambda: passing("gone", away=True))
+    bench.put(*(entry_of(number, queued=BEGAN - 1e6) for number in range(50)))
+    run(bench, receiver, 20.0)
+    assert len(receiver.got) <= SETTINGS.concurrency
+    dead = [entry for number in range(50) if (entry := bench.dead(number))]
+    assert len(dead) == 50
+    assert {entry.error for entry in dead} == {"expired: gone"}

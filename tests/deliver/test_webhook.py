@@ -103,6 +103,18 @@ async def test_a_request_says_what_is_ready(tmp_path: Path) -> None:
     assert "webhook-signature" not in headers
 
 
+async def test_a_url_may_hold_a_name_and_password_and_letters_of_any_script(
+    tmp_path: Path,
+) -> None:
+    with site() as found:
+        url = found.url.replace("://", "://me:s%40crt@") + "/ü?q=ä b"
+        await hook(url, headers={"X-Word": "ü"}).deliver(parcel_of(tmp_path, b"x"))
+        ((_, target, headers, _),) = found.requests
+    assert target == "/%C3%BC?q=%C3%A4%20b"
+    assert base64.b64decode(headers["Authorization"].removeprefix("Basic ")) == b"me:s@crt"
+    assert headers["X-Word"].encode("latin-1").decode() == "ü"
+
+
 async def test_the_file_itself_may_be_the_body(tmp_path: Path) -> None:
     content = bytes(range(256)) * 20_000
     parcel = parcel_of(tmp_path, content, name="für.pdf")

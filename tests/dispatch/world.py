@@ -13,7 +13,7 @@ from typing import Any
 from tests.e2e.world import REPOSITORY, Host, World, visible, wait_until
 from tests.queue.servers import Server
 
-BEAT = 0.2
+BEAT = 0.5
 """Seconds; a worker without a life sign for four of them is dead."""
 PATIENCE = 40.0
 

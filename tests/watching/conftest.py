@@ -88,7 +88,8 @@ class Scene:
 
     def journal(self) -> dict[str, dict[str, Any]]:
         """What the journal says of each path."""
-        lines = (self.state / "journal").read_text().splitlines()[1:]
+        # What follows the last newline is being written just now.
+        lines = (self.state / "journal").read_text().split("\n")[1:-1]
         return {entry["path"]: entry for entry in map(json.loads, lines)}
 
     def remembered(self, *names: str) -> None:

@@ -139,6 +139,20 @@ def flood(folder: Path, backend: str) -> None:
         os.unlink(name)
 
 
+@pytest.mark.needs("root", "setpriv")
+def test_a_folder_that_may_not_be_read_is_told_once_and_holds_up_nobody(scene: Scene) -> None:
+    (scene.folder / "secret").mkdir()
+    (scene.folder / "secret").chmod(0)
+    scene.put("a")
+    process = scene.start(*options("poll"), *scene.script(), under=WITHOUT)
+    scene.ran("a")
+    scene.put("b")
+    scene.ran("a", "b")
+    told = scene.stop(process).decode().splitlines()
+    assert told == ["roundtrip: folder not listed: secret: Permission denied"]
+    (scene.folder / "secret").chmod(0o700)
+
+
 LIMITED = 'echo "$1" > /proc/sys/user/max_$0; shift; exec "$@"'
 
 

@@ -328,6 +328,19 @@ def test_the_default_state_is_below_the_users_state_folder(scene: Scene) -> None
     assert found.stat().st_mode & 0o077 == 0
 
 
+def test_a_link_to_a_folder_is_followed_wherever_it_leads(scene: Scene) -> None:
+    first = scene.folder.rename(scene.root / "first")
+    (scene.root / "second").mkdir()
+    scene.folder.symlink_to(first)
+    scene.put("a")
+    scene.run("--once", *scene.script())
+    scene.folder.unlink()
+    scene.folder.symlink_to(scene.root / "second")
+    scene.put("b")
+    assert scene.run("--once", *scene.script()).returncode == ExitCode.OK
+    scene.ran("a", "b")
+
+
 def test_a_folder_that_goes_and_comes_back_is_watched_again(scene: Scene) -> None:
     process = scene.start(*scene.script())
     scene.put("before")
