@@ -1,7 +1,7 @@
 """Puts together what `dispatch: queue` needs: the agent's desk, and a worker with a place to work.
 
-A worker's place is a folder `state/workers/N` that it alone has: its ledger and its scratch files. A
-worker that is started again gets the place, and the ledger, of one that was killed.
+A worker's place is a folder `state/workers/N` that it alone has: its ledger and its scratch files.
+One that is started again gets the place, and the ledger, of one that was killed.
 """
 
 from __future__ import annotations

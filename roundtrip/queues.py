@@ -16,7 +16,7 @@ from typing import Any
 
 from roundtrip.config import Settings
 from roundtrip.deliver.engine import wish_of
-from roundtrip.deliver.entry import DEAD, Entry, exchange_of
+from roundtrip.deliver.entry import DEAD, Entry, content_of, exchange_of
 from roundtrip.deliver.shelf import Shelf
 from roundtrip.errors import InputError, ShareError
 from roundtrip.places import Places
@@ -118,9 +118,7 @@ class Queue:
         with self._opened() as (due, dead):
             shelf = Shelf(due, dead)
             try:
-                if not item.is_dead and (entry := await shelf.read(item.exchange)):
-                    await shelf.write(entry.anew(time.time()))
-                elif not await shelf.exhume(item.exchange, time.time()):
+                if not await _due_again(shelf, item):
                     raise InputError(f"{item.id}: it has been delivered or dropped meanwhile")
             except ValueError as error:
                 raise InputError(f"{item.id}: its entry can't be read: {error}") from None
@@ -137,6 +135,20 @@ class Queue:
 
     def _opened(self) -> _Opened:
         return _Opened(self.folder)
+
+
+async def _due_again(shelf: Shelf, item: Item) -> bool:
+    """Make it due as if it had not been tried; False if the agent was quicker."""
+    if item.is_dead:
+        return await shelf.exhume(item.exchange, time.time())
+    entry = await shelf.read(item.exchange)
+    if entry is None:
+        return False
+    await shelf.write(entry.anew(time.time()))
+    if await shelf.due.stat(content_of(item.exchange)) is None:  # Delivered in between.
+        await shelf.remove(item.exchange)
+        return False
+    return True
 
 
 class _Opened:

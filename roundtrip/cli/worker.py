@@ -66,7 +66,7 @@ async def _work(settings: object, concurrency: int, *, once: bool) -> None:
     worker, place, before = build_worker(settings, concurrency)
     notifier = Notifier()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, worker.stop)
     try:
         notifier.ready("worker")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
+from roundtrip.addresses import is_address
 from roundtrip.config.units import shown
 
 SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]*"
@@ -21,7 +22,6 @@ _ADDRESS = re.compile(
     rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{{1,5}}))?"
 )
 _ELEMENT = re.compile(r"[^\W\d][\w.-]*(?:/[^\W\d][\w.-]*)*")
-_MAIL = re.compile(r"""[^@\s<>,;:"\\()\[\]]+@[^@\s<>,;:"\\()\[\]]+""")
 _WAY = re.compile(r"[^\s.]+(?:\.[^\s.]+)*")
 
 
@@ -103,7 +103,7 @@ def check_bare_host(text: str) -> str:
 
 def check_mail_address(text: str) -> str:
     """Check one plain mail address: `local@domain`, nothing around it (RFC 5321 section 4.1.2)."""
-    if len(text) > 254 or not _MAIL.fullmatch(text):
+    if not is_address(text):
         raise ValueError(f"{shown(text)} is not a mail address; write it like name@example.org")
     return text
 

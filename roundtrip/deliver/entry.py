@@ -21,8 +21,8 @@ DEAD = "dead"
 """The folder, inside a delivery's, of what is tried no more."""
 SUFFIX = ".json"
 _CONTENT = "~"
-MAX_BYTES = 256 * 1024
-"""More than an entry can have: names and a problem document's short members."""
+MAX_BYTES = 1024 * 1024
+"""More than an entry can have: what a marker of 64 KiB says, all of it escaped, and a problem."""
 _LONGEST = 2000  # characters of the last error
 
 

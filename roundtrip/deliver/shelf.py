@@ -52,11 +52,13 @@ class Shelf:
         self.dead = dead
 
     async def entries(self) -> list[str]:
-        """The exchanges that are due, the oldest first; finishes what a crash cut short."""
+        """The exchanges that are due, the oldest first; finishes what a crash cut short.
+
+        What is both due and dead was about to become the one or the other, and is due.
+        """
         exchanges = {exchange for name in await self.due.names() if (exchange := exchange_of(name))}
         for exchange in exchanges & set(await self.dead_entries()):
-            await self._move_to_dead(exchange)
-            exchanges.discard(exchange)
+            await self._revive(exchange)
         return sorted(exchanges)
 
     async def dead_entries(self) -> list[str]:
@@ -101,14 +103,13 @@ class Shelf:
     async def bury(self, entry: Entry) -> None:
         """Nobody tries any more: the entry is written there before anything goes from here."""
         await self.dead.replace(file_of(entry.exchange), replace(entry, next=None).encode())
-        await self._move_to_dead(entry.exchange)
-
-    async def _move_to_dead(self, exchange: str) -> None:
-        await _carry(exchange, self.due, self.dead)
-        await self.due.remove(file_of(exchange))
+        await _carry(entry.exchange, self.due, self.dead)
+        await self.due.remove(file_of(entry.exchange))
 
     async def exhume(self, exchange: str, queued: float) -> bool:
         """Make a dead one due again, as if it had not been tried; False if there is none.
+
+        An agent may begin meanwhile: the entry goes first, so that it finds no lonely content.
 
         Raises:
             ValueError: its entry can't be read; in one line.
@@ -116,10 +117,13 @@ class Shelf:
         entry = await self.read_dead(exchange)
         if entry is None:
             return False
-        await _carry(exchange, self.dead, self.due)
         await self.write(entry.anew(queued))
-        await self.dead.remove(file_of(exchange))
+        await self._revive(exchange)
         return True
+
+    async def _revive(self, exchange: str) -> None:
+        await _carry(exchange, self.dead, self.due)
+        await self.dead.remove(file_of(exchange))
 
     async def forget(self, exchange: str) -> bool:
         """Drop a dead one for good; False if there is none."""

@@ -60,7 +60,9 @@ class Handling:
     def start(self, delivery: Delivery) -> None:
         """A message has come."""
         queue, name = parted(delivery.job)
-        if name not in self._deliveries:
+        if not queue or not name:
+            work = self._discard(delivery)
+        elif name not in self._deliveries:
             self._deliveries[name] = delivery
             work = self._handle(name, queue)
         elif delivery.again:  # The connection was lost, and the broker gives us once more what we
@@ -88,8 +90,9 @@ class Handling:
 
     async def drop_unwanted(self) -> None:
         """Notice which jobs nobody wants any more. Raises OSError."""
-        wanted = await self._folder.is_wanted(set(self.hands))
-        for name, hand in self.hands.items():
+        asked = dict(self.hands)  # Others may be taken while the folder is looked at.
+        wanted = await self._folder.is_wanted(set(asked))
+        for name, hand in asked.items():
             hand.dropped = hand.dropped or name not in wanted
 
     async def tell_progress(self) -> None:
@@ -113,6 +116,9 @@ class Handling:
             # Nothing is wrong with the job. Another worker may have more luck, or we later.
             log.warning("job put back", extra={"job": name, "error": str(error)})
             await self._put_back(name, queue)
+        except Exception:
+            log.exception("defect", extra={"job": name})  # Ours: what steps raise is a result.
+            await self._put_back(name, queue)
         finally:
             self._deliveries.pop(name, None)
 
@@ -122,6 +128,11 @@ class Handling:
             raise OSError(f"{path} is the folder of another queue: check queue.name and folder")
         if await self._deal_with(name):
             await self._settle(self._deliveries[name])
+
+    async def _discard(self, delivery: Delivery) -> None:
+        log.error("job buried", extra={"job": delivery.job[:100], "reason": "no job's message"})
+        with suppress(BrokerAway):
+            await self._broker.bury(delivery)
 
     async def _settle(self, delivery: Delivery) -> None:
         with suppress(BrokerAway):  # It is delivered again, and found to be answered.
@@ -167,7 +178,7 @@ class Handling:
             return True
         except Withdrawn:
             return await self._drop(hand)
-        except (OSError, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError):
             with suppress(OSError):
                 await self._folder.give_back(job.name, number)
             raise
@@ -176,12 +187,12 @@ class Handling:
 
     async def _drop(self, hand: Hand) -> bool:
         name = hand.job.name
-        if hand.dropped:
-            log.info("job dropped", extra={"job": name})
-            self._bench.forget(name)
-            return True
         await self._folder.give_back(name, hand.number)
-        return False
+        if not hand.dropped:
+            return False
+        log.info("job dropped", extra={"job": name})
+        self._bench.forget(name)
+        return True
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):

@@ -37,6 +37,7 @@ class Standing:
         self.share: Share | None = None
         """This worker's part of the limits; None: it takes no jobs now."""
         self.changed = asyncio.Event()
+        self._room = room
         self._sign = LifeSign(room, worker)
         self._worker = worker
         self._beat = beat
@@ -83,5 +84,5 @@ class Standing:
 
     async def end(self, worker: str | None = None) -> None:
         """Take the life sign away, or that of an earlier life that is known to be over."""
-        sign = self._sign if worker is None else LifeSign(self._sign._room, worker)
+        sign = self._sign if worker is None else LifeSign(self._room, worker)
         await sign.end()

@@ -129,7 +129,10 @@ class AmqpBroker:
     async def _consume(self, opened: _Opened, most: int) -> None:
         await opened.channel.set_qos(prefetch_count=most)
         underlay = await opened.channel.get_underlay_channel()
-        underlay.on_consumer_cancel_callbacks.add(self._on_cancel)
+        # aiormq has them since 7; before, a queue that is deleted is noticed by the agent only.
+        callbacks = getattr(underlay, "on_consumer_cancel_callbacks", None)
+        if callbacks is not None:
+            callbacks.add(self._on_cancel)
         await opened.queue.consume(opened.taken.put)
 
     def _on_cancel(self, *_: object) -> None:

@@ -24,6 +24,7 @@ from roundtrip.protocol.markers import Digest, Outcome, ResponseMarker, timestam
 from roundtrip.protocol.names import created_of
 from roundtrip.protocol.problem import MAX_BYTES, TYPE_PREFIX, Problem
 from roundtrip.roles.ticket import Ticket
+from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Folder
 
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
@@ -74,6 +75,7 @@ class Outgoing:
         will be begun again, or never be done, and writes another entry if it is.
         """
         for lane in self._lanes:
+            await sweep_parts(lane.folder)
             for exchange in await lane.shelf.entries():
                 if exchange in copies:
                     await lane.shelf.remove(exchange)
@@ -150,7 +152,8 @@ class Outgoing:
         if outcome is not Outcome.FAILED:
             return digest, {}
         found = Problem.decode(await folder.read(name, MAX_BYTES), exchange)
-        members = {"type": TYPE_PREFIX + found.kind, "title": found.title, "status": found.status,
+        members = {"type": TYPE_PREFIX + found.kind, "title": found.title[:_SHORT],
+                   "status": found.status,
                    "detail": found.detail[:_SHORT]}  # fmt: skip
         return digest, {key: value for key, value in members.items() if value is not None}
 

@@ -12,13 +12,12 @@ import os
 import re
 from dataclasses import asdict, dataclass
 
+from roundtrip.addresses import is_address as is_address
 from roundtrip.protocol.documents import MAX_BYTES, read_object, shown
 from roundtrip.protocol.names import CANARY, is_canary, is_exchange, ulid_of
 from roundtrip.shares.port import Folder, NotAFile
 
 _IN_NO_NAME = re.compile("[/\0]")
-_ADDRESS = re.compile(r"[^@\s<>,;:\"\\()\[\]]+@[^@\s<>,;:\"\\()\[\]]+")
-_LONGEST_ADDRESS = 254  # RFC 3696, erratum 1690
 _LONGEST_PAUSE = 86_400.0 * 7  # seconds
 _LONGEST = 4096  # characters; what is longer than a name may be is shortened, at a quadratic price
 
@@ -27,8 +26,8 @@ _LONGEST = 4096  # characters; what is longer than a name may be is shortened, a
 class Restarts:
     """How often an exchange that failed is started again: `left` times, after `pause` seconds.
 
-    The pause doubles each time, up to a week. `until` is when the present one ends (Unix time), and `used` how
-    many there were.
+    The pause doubles each time, up to a week. `until` is when the present one ends (Unix time),
+    and `used` how many there were.
     """
 
     left: int
@@ -121,11 +120,6 @@ def _restarts(found: object) -> Restarts | None:
     if type(left) is not int or type(used) is not int or not isinstance(pause, int | float):
         return None
     return Restarts(left, pause, used, until if isinstance(until, int | float) else None)
-
-
-def is_address(text: str) -> bool:
-    """Whether mail can be sent there: one plain `local@domain` and nothing around it."""
-    return len(text) <= _LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
 
 
 def is_file_name(name: str) -> bool:

@@ -65,7 +65,7 @@ def open_group() -> int:
     """A new group of marks.
 
     Raises:
-        NoRoom: this user has no group, or this process no descriptor left; or the kernel gives none.
+        NoRoom: this user has no group, this process no descriptor left, or the kernel gives none.
     """
     try:
         return calls.init()

@@ -66,7 +66,7 @@ class _Marks(NamedTuple):
 
     group: int
     layout: _Layout
-    points: dict[int, str]
+    points: dict[int, list[str]]
 
 
 def refused_filesystem(path: Path) -> str | None:
@@ -146,11 +146,11 @@ class FanotifyTree:
         """Mark the file system of what is at the path now, and those that are mounted in it."""
         layout = _layout(self._top)
         group = open_group()
-        points = {}
+        points: dict[int, list[str]] = {}
         try:
             for point in layout.points:
                 try:
-                    points[self._marked(group, point)] = point
+                    points.setdefault(self._marked(group, point), []).append(point)
                 except OSError as error:
                     if point == layout.top:
                         raise unwatchable(self._top, error, LIMITS, UNSUPPORTED) from None
@@ -245,27 +245,33 @@ class FanotifyTree:
 
     def _folder_of(self, place: Place) -> str | None:
         """Where a handle leads to, relative to the tree; None if that is outside, or gone."""
-        point = self._marks.points.get(place.fsid)
-        if point is None:
-            return None
-        try:
-            # Not kept open: that would keep the file system from being unmounted.
-            mount = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                opened = open_handle(mount, place.handle)
-            finally:
-                os.close(mount)
-            try:
-                path = os.readlink(f"/proc/self/fd/{opened}")
-            finally:
-                os.close(opened)
-        except OSError:
-            return None  # It was deleted since, and what was in it with it.
         top = self._marks.layout.top
-        if path == top:
-            return ""
         above = top.rstrip("/") + "/"
-        return path.removeprefix(above) if path.startswith(above) else None
+        # A file system may be mounted in the tree more than once, and each mount shows a part.
+        for point in self._marks.points.get(place.fsid, ()):
+            path = _path_of(place, point)
+            if path == top:
+                return ""
+            if path is not None and path.startswith(above):
+                return path.removeprefix(above)
+        return None
+
+
+def _path_of(place: Place, point: str) -> str | None:
+    """Where a handle leads to through a mount; None if it was deleted since."""
+    try:
+        # Not kept open: that would keep the file system from being unmounted.
+        mount = os.open(point, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            opened = open_handle(mount, place.handle)
+        finally:
+            os.close(mount)
+        try:
+            return os.readlink(f"/proc/self/fd/{opened}")
+        finally:
+            os.close(opened)
+    except OSError:
+        return None
 
 
 def _layout(path: Path) -> _Layout:

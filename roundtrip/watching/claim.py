@@ -58,6 +58,10 @@ class Claim:
                 self._path.unlink()
             raise
 
+    def withdraw(self) -> None:
+        """Nothing was begun after all."""
+        self._path.unlink(missing_ok=True)
+
     def finish(self, outcome: Outcome) -> None:
         """Write down how it ended.
 
@@ -103,7 +107,10 @@ def take(path: Path) -> Left | None:
 
 def running_entry(path: Path) -> Entry | None:
     """What a run that is still going on is about."""
-    fields = _parsed(path.read_bytes().partition(b"\n")[0])
+    try:
+        fields = _parsed(path.read_bytes().partition(b"\n")[0])
+    except FileNotFoundError:
+        return None  # Just now.
     return entry_of(fields) if fields is not None else None
 
 

@@ -167,6 +167,8 @@ class Ends:
         for path in list(claim.left_in(self._claims)):
             try:
                 found = claim.take(path)
+            except FileNotFoundError:
+                continue  # Its run could not be begun.
             except BlockingIOError:
                 entry = claim.running_entry(path)
                 if entry is not None:
@@ -189,7 +191,10 @@ class Ends:
         path = self._claims / str(entry.run)
         while True:
             with contextlib.suppress(BlockingIOError):
-                found = claim.take(path)
+                try:
+                    found = claim.take(path)
+                except FileNotFoundError:
+                    return  # It was never begun.
                 break
             await asyncio.sleep(_LOOK)
         self._settle(path, found)

@@ -7,6 +7,7 @@ signals that end a session, and needs nobody to write the end of the run into th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -23,6 +24,7 @@ GRACE = 5.0
 """Seconds between asking a command that took too long to end, and killing it."""
 _STDERR = 4096
 _CHUNK = 65536
+_NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _RESET = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGURG)
 
 
@@ -41,11 +43,15 @@ def perform(job: Job, claims: Path, claimed: Callable[[], None]) -> Outcome:
     """Do all of it; `claimed` is called when it is certain that this file is not run again.
 
     Raises:
-        OSError: there was no room for the claim; nothing was run.
+        OSError: there was no room for the claim, or for a process; nothing was run.
     """
     claim = Claim(claims, job.entry)
     claimed()
-    outcome = _outcome(job, claim)
+    try:
+        outcome = _outcome(job, claim)
+    except OSError:
+        claim.withdraw()
+        raise
     # Whoever is told of the end writes it down as well.
     with contextlib.suppress(OSError):
         claim.finish(outcome)
@@ -58,6 +64,8 @@ def _outcome(job: Job, claim: Claim) -> Outcome:
     try:
         pid = _start(job, claim, writer)
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in _NO_ROOM:
+            raise
         reason = getattr(error, "strerror", None) or str(error)
         return Outcome(None, 0.0, f"{job.arguments[0]}: can't be started: {reason}")
     finally:

@@ -196,7 +196,7 @@ class _Server:
         try:
             what = perform(job, self._claims, lambda: os.close(self._lock))
         except OSError as error:
-            what = NotRun(f"{self._claims}: {error.strerror}")
+            what = NotRun(f"{self._claims}: {error.strerror}" if error.filename else str(error))
         self._tell(job.entry.run, what)
 
     def _tell(self, run: int, what: Outcome | Exception) -> None:

@@ -168,3 +168,23 @@ def test_an_entry_that_cannot_be_read_is_listed_and_can_be_dropped(tmp_path: Pat
     assert item.entry is None
     asyncio.run(queue.drop(item))
     assert not file.exists()
+
+
+async def test_the_longest_marker_of_a_hostile_peer_makes_an_entry_that_can_be_read(
+    folders: Folders,
+) -> None:
+    await folders.collected.put(EXCHANGE, b"content")
+    digest = Digest(7, "0" * 64)
+    stats = {"\U0001f600" * 15_000: 1.0}
+    marker = ResponseMarker(EXCHANGE, Outcome.ENRICHED, digest, digest, 1, stats)
+    assert len(json.dumps(stats, ensure_ascii=False).encode()) < 64 * 1024
+    sending = await folders.outgoing.sending(
+        EXCHANGE, (folders.collected, EXCHANGE), Outcome.ENRICHED, marker,
+        Ticket("\udcff" * 255), None,
+    )  # fmt: skip
+    assert sending is not None
+    await sending.write("/inbox/" + "\udcff" * 255)
+    entry = await Shelf(folders.due, folders.dead).read(EXCHANGE)
+    assert entry is not None
+    assert entry.stats == stats
+    assert entry.original_name == "\udcff" * 255

@@ -423,3 +423,36 @@ def test_what_is_too_late_does_not_storm_a_receiver_that_is_away() -> None:
     dead = [entry for number in range(50) if (entry := bench.dead(number))]
     assert len(dead) == 50
     assert {entry.error for entry in dead} == {"expired: gone"}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(5))
+def test_an_agent_may_start_while_a_command_makes_something_due_again(
+    number: int, moment: str
+) -> None:
+    bench = Bench()
+    bench.put(entry_of())
+    run(bench, failing(Undelivered(False, "no such mailbox")), 1.0)
+    exchange = entry_of().exchange
+    seen: list[str] = []
+
+    async def start_in_between(when: str, operation: str) -> None:
+        seen.append(operation) if when == "before" else None
+        if when == moment and len(seen) == number + 1:
+            bench.disk.guard = pass_by
+            await bench.shelf.entries()
+            await bench.shelf.drop_orphans()
+            bench.disk.guard = start_in_between
+
+    async def pass_by(when: str, operation: str) -> None:
+        """The other one's operations are not counted."""
+
+    async def main() -> None:
+        bench.disk.guard = start_in_between
+        with contextlib.suppress(KeyError):  # A file in memory that is removed by both at once.
+            await bench.shelf.exhume(exchange, BEGAN)
+        bench.disk.guard = pass_by
+
+    virtually(main)
+    assert set(bench.disk.files["due"]) == {file_of(exchange), "~" + exchange}
+    assert bench.disk.files["dead"] == {}

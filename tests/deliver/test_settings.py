@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,21 @@ def test_a_field_of_the_name_or_of_the_file_is_known(tmp_path: Path) -> None:
         " fields: {record: false, name: '(?P<customer>.*)'}}}"
     )
     assert len(loaded(tmp_path, text)) == 1
+
+
+PAGES = Path(__file__).parents[2] / "docs/how-to"
+EXAMPLES = [
+    (page, text)
+    for page in ("run-a-program-on-arrival", "deliver-by-mail", "webhook", "tcp-feed")
+    for text in re.findall(r"```yaml\n(.*?)```", (PAGES / f"{page}.md").read_text(), re.DOTALL)
+]
+
+
+@pytest.mark.parametrize(("page", "text"), EXAMPLES)
+def test_the_examples_of_the_how_to_pages_are_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, text: str
+) -> None:
+    for name in ("SMTP_PASSWORD", "ALARM_TOKEN", "LOOK_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("SHOP_SECRET", "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3")
+    loaded(tmp_path, text)

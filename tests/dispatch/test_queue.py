@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -281,3 +282,27 @@ def test_a_request_that_cannot_be_enriched_says_why_as_it_does_without_a_queue(
         problem = queue.world.failed / f"{name}.problem.json"
         wait_until(problem.exists, name, PATIENCE)
         assert words in problem.read_text()
+
+
+@pytest.mark.parametrize("broker", _BROKERS, indirect=True)
+def test_a_worker_that_hangs_is_replaced_and_its_late_result_changes_nothing(
+    make: Make, broker: Server, api: Api
+) -> None:
+    queue = make(broker)
+    queue.world.start()
+    first = queue.worker()
+    api.hold()
+    queue.world.drop("slow.csv", csv("one"))
+    wait_until(lambda: api.waiting == 1, "the first worker calls", PATIENCE)
+    assert first.process is not None
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        second = queue.worker()
+        api.release()
+        assert b"item.label" in queue.world.result("slow.csv", PATIENCE)
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    assert second.events("job taken")[0]["try"] == 2
+    assert first.stop() == 0
+    queue.wait_swept()
+    assert visible(queue.world.inbox) == ["slow.csv"]

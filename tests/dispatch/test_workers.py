@@ -258,6 +258,40 @@ async def test_a_job_goes_on_while_the_broker_is_away(ground: Ground) -> None:
     assert len(engine.runs) == 1
 
 
+async def test_a_job_that_is_taken_during_a_look_is_not_taken_for_unwanted(
+    ground: Ground,
+) -> None:
+    engine = Engine()
+    engine.may.clear()
+    worker = ground.worker(engine)
+    folder, looking = worker._folder, asyncio.Event()
+    look = folder.is_wanted
+
+    async def slowly(names: set[str]) -> set[str]:
+        looking.set()
+        found = await look(names)
+        await until(lambda: engine.runs)
+        return found
+
+    folder.is_wanted = slowly  # type: ignore[method-assign]
+    await until(looking.is_set)
+    asking = asyncio.create_task(ground.ask())
+    await until(lambda: engine.runs)
+    await asyncio.sleep(3 * BEAT)  # Time enough to be dropped.
+    engine.may.set()
+    assert (await asking)[1] == b"TEXT"
+    assert len(engine.runs) == 1
+
+
+async def test_a_message_of_somebody_else_is_a_dead_letter(ground: Ground) -> None:
+    ground.worker()
+    agent = MemoryBroker(ground.server)
+    await agent.connect()
+    await agent.publish("hello")
+    await until(lambda: ground.server.dead == ["hello"])
+    assert (await ground.ask())[1] == b"TEXT"
+
+
 async def test_how_far_a_job_is_reaches_the_agent(ground: Ground) -> None:
     engine = Engine()
     engine.may.clear()

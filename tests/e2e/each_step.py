@@ -40,6 +40,7 @@ class EachStep:
         self._world = world
         self._large = large
         self._round = 0
+        self._told = world.folder / "told"
         self._client = AsyncClient(world.a.config)
         self.findings = Findings()
 
@@ -92,7 +93,8 @@ class EachStep:
         world = self._world
         waiting = [path for path in world.outbox.rglob("*") if path.is_file()]
         kept = visible(world.b.folder("state/kept"))
-        return not (waiting or kept or set(world.under_way()) - {"state/tickets"})
+        due = visible(world.a.folder("state/deliveries/tell")) != ["dead"]
+        return not (waiting or kept or due or set(world.under_way()) - {"state/tickets"})
 
     def _faults(self, samples: list[Sample], submitted: str) -> Iterator[str]:
         world = self._world
@@ -101,6 +103,9 @@ class EachStep:
         yield from (f"lost {name}" for name, _ in expected - found)
         yield from (f"not asked for: {name}" for name, _ in found - expected)
         yield from (f"left in {where}: {names}" for where, names in world.leftovers().items())
+        told = len({line.partition("/")[0] for line in self._told.read_text().split()})
+        if told != len(samples) + 1:
+            yield f"{told} exchanges were delivered, of {len(samples) + 1}"
         failed = sorted(path.name for path in world.failed.iterdir())
         if failed != ["broken.json", "broken.json.problem.json"]:
             yield f"failed/ has {failed}"
@@ -114,6 +119,7 @@ class EachStep:
 
     def _clear(self) -> None:
         world = self._world
+        self._told.write_bytes(b"")
         for name in ("inbox", "failed", "archive", "state/tickets", "state/outcomes"):
             _empty(world.a.folder(name))
         for path in list(world.folder.rglob(".*.part")):
@@ -131,7 +137,13 @@ def run(
     folder: Path, role: str, calls: tuple[str, ...] = CALLS, large: int = 3_000_000
 ) -> Findings:
     """Walk all moments of one role's agent; the other one runs undisturbed."""
-    with Api() as api, World(folder, api.url) as world:
+    note = 'echo "$ROUNDTRIP_ID" >> "$0"'
+    tell = {
+        "exec": ["sh", "-c", note, str(folder / "told")],
+        "on": ["enriched", "partial", "failed"],
+        "retry": {"min_delay": "50ms"},
+    }
+    with Api() as api, World(folder, api.url, a={"deliver": {"tell": tell}}) as world:
         victim, other = (world.a, world.b) if role == "a" else (world.b, world.a)
         other.start()
         walk = EachStep(world, large)

@@ -83,6 +83,22 @@ async def test_a_folder_deleted_and_made_again_is_watched(
     await recorder.until(Event("a/b", "file", Kind.CLOSED))
 
 
+async def test_a_tree_that_is_replaced_as_a_whole_is_watched_in_all_its_folders(
+    tree: Tree, recorder: Recorder, folder: Path
+) -> None:
+    """Of the folders below the top nothing is told: they are where they were, in the old one."""
+    walked(tree)
+    folder.rename(folder.parent / "aside")
+    (folder / "a/b").mkdir(parents=True)
+    await recorder.until(Event("", "", Kind.RESCAN))
+    walked(tree)
+    recorder.clear()
+    (folder.parent / "aside/a/b/stray").touch()
+    (folder / "a/b/file").touch()
+    await recorder.until(Event("a/b", "file", Kind.CLOSED))
+    assert "stray" not in {event.name for event in recorder.events}
+
+
 async def test_links_and_unwanted_folders_are_not_gone_into(
     tree: Tree, recorder: Recorder, folder: Path
 ) -> None:

@@ -89,22 +89,26 @@ def test_a_tree_that_goes_and_comes_back_is_watched_again(
 
 @pytest.mark.needs("root", "unshare", "nsenter", "mount")
 @pytest.mark.parametrize("backend", ["inotify", "fanotify"])
-def test_what_is_mounted_in_a_tree_belongs_to_it(scene: Scene, backend: str) -> None:
+@pytest.mark.parametrize("how", ["-t", "--bind"], ids=["another disk", "a folder of the same disk"])
+def test_what_is_mounted_in_a_tree_belongs_to_it(scene: Scene, backend: str, how: str) -> None:
+    (scene.root / "elsewhere").mkdir()
+    what = ["-t", "tmpfs", "none"] if how == "-t" else ["--bind", str(scene.root / "elsewhere")]
     (scene.folder / "disk").mkdir()
     under = ["unshare", "--mount", "--propagation", "private"]
     process = scene.start(*options(backend), *scene.script(), under=under)
     scene.put("first")
     scene.ran("first")
     inside = ["nsenter", "--mount", "-t", str(process.pid)]
-    subprocess.run([*inside, "mount", "-t", "tmpfs", "none", scene.folder / "disk"], check=True)
+    subprocess.run([*inside, "mount", *what, scene.folder / "disk"], check=True)
     write = f"echo content > {scene.folder}/disk/mounted"
     subprocess.run([*inside, "sh", "-c", write], check=True)
     scene.ran("first", "disk/mounted")
     subprocess.run([*inside, "sh", "-c", write + "2"], check=True)
-    scene.ran("first", "disk/mounted", "disk/mounted2")
+    scene.put("beside")
+    scene.ran("first", "disk/mounted", "disk/mounted2", "beside")
     subprocess.run([*inside, "umount", scene.folder / "disk"], check=True)
     scene.put("last")
-    scene.ran("first", "disk/mounted", "disk/mounted2", "last")
+    scene.ran("first", "disk/mounted", "disk/mounted2", "beside", "last")
     scene.stop(process)
 
 

@@ -1,4 +1,4 @@
-"""Mail from real agents: to who asked for it, to who is named by a file, and after SIGKILL."""
+"""Mail and webhooks from real agents: to who asked for it, to who is named, and after SIGKILL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from tests.deliver.conftest import MakeWorld
 from tests.deliver.postbox import PASSWORD, USER, Listening, post_office
+from tests.deliver.test_webhook import SECRET, site
 from tests.e2e.world import wait_until
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 100
@@ -86,3 +87,29 @@ def test_an_invoice_goes_to_its_customer_though_the_agent_is_killed_in_the_middl
         (attached,) = mail.iter_attachments()
         assert attached.get_content() == PDF
     assert first["Message-ID"] == again["Message-ID"]
+
+
+def test_a_webhook_is_called_again_with_the_same_id_after_a_kill(make_world: MakeWorld) -> None:
+    is_there, go_on = threading.Event(), threading.Event()
+
+    def hold() -> tuple[int, dict[str, str], bytes]:
+        if not is_there.is_set():
+            is_there.set()
+            go_on.wait(30)
+        return 204, {}, b""
+
+    with site() as found:
+        found.answer = hold
+        hook = {"url": found.url + "/hook", "secret": SECRET, "body": "file"}
+        world = make_world({"shop": {"http": hook, "retry": {"min_delay": "50ms"}}})
+        world.start()
+        world.drop("one.pdf", PDF)
+        assert is_there.wait(30), "the request is on its way"
+        world.a.kill()
+        go_on.set()
+        world.a.start()
+        wait_until(lambda: world.a.events("delivery done"), "it is sent again")
+        first, again = found.requests
+    assert first[3] == again[3] == PDF
+    for name in ("webhook-id", "Idempotency-Key", "X-Roundtrip-Sha256"):
+        assert first[2][name] == again[2][name]
