@@ -90,9 +90,8 @@ class Requester(Side):
         self._collection = Collection(
             enriched, desk.collected, self._admission.home, self._publications, self._tickets
         )
-        self._delivery = Delivery(
-            desk, enriched, self._tickets, self.tally, canary, outgoing or Outgoing()
-        )
+        outgoing = outgoing or Outgoing()
+        self._delivery = Delivery(desk, enriched, self._tickets, self.tally, canary, outgoing)
         self._deadlines = Deadlines(settings.deadline, now)
         self._attempts = Attempts(
             self._tickets, self._publications, self._deadlines, desk.collected, settings.attempts
