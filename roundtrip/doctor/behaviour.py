@@ -121,10 +121,8 @@ def file_times(nanoseconds: int) -> Verdict:
 
 
 _MORE_ROOM = {
-    "inotify": "sudo sysctl fs.inotify.max_user_instances=1024 "
-    "fs.inotify.max_user_watches=1048576",
-    "fanotify": "sudo sysctl fs.fanotify.max_user_groups=1024 "
-    "fs.fanotify.max_user_marks=1048576",
+    "inotify": "sudo sysctl fs.inotify.max_user_instances=1024 fs.inotify.max_user_watches=1048576",
+    "fanotify": "sudo sysctl fs.fanotify.max_user_groups=1024 fs.fanotify.max_user_marks=1048576",
 }
 
 
