@@ -177,7 +177,9 @@ class Desk:
         if trouble is not None and trouble.kind == "pipeline":
             raise PipelineError(trouble.detail)
         if trouble is not None:
-            raise PayloadFault(trouble.title, trouble.detail, status=trouble.status)
+            raise PayloadFault(
+                trouble.title, trouble.detail, status=trouble.status, members=trouble.members
+            )
         try:
             if result.file is not None:
                 await self._folder.collect(result, sink)

@@ -90,6 +90,7 @@ class Trouble:
     title: str
     detail: str
     status: int | None = None
+    members: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Result:
                 "title": trouble.title,
                 "detail": trouble.detail,
                 "status": trouble.status,
+                "members": dict(trouble.members),
             },
             worker=dict(self.worker),
             ended=self.ended,
@@ -149,12 +151,13 @@ class Result:
 
 
 def _trouble(problem: Mapping[str, Any]) -> Trouble:
-    status = problem.get("status")
+    status, members = problem.get("status"), problem.get("members")
     return Trouble(
         kind=str(problem.get("kind", "internal")),
         title=str(problem.get("title", "The job failed")),
         detail=str(problem.get("detail", "")),
         status=status if type(status) is int else None,
+        members=members if isinstance(members, dict) else {},
     )
 
 

@@ -66,7 +66,7 @@ class Workbench:
         except Torn as error:
             trouble = Trouble("internal", "The job's payload is not what was stored", str(error))
         except PayloadFault as error:
-            trouble = Trouble("payload", error.title, error.detail, error.status)
+            trouble = Trouble("payload", error.title, error.detail, error.status, error.members)
         except PipelineError as error:
             trouble = Trouble("pipeline", "The request can't be enriched", str(error))
         except OSError:

@@ -119,7 +119,7 @@ async def test_the_first_result_counts(folder: JobFolder) -> None:
 
 async def test_a_trouble_is_a_result_too(folder: JobFolder) -> None:
     job = await added(folder)
-    trouble = Trouble("payload", "Unreadable payload", "line 1", 422)
+    trouble = Trouble("payload", "Program failed", "exit code 3", 422, {"exit_code": 3})
     await folder.answer(Result(job.name, WHO, "now", trouble=trouble))
     found = await folder.result(job.name)
     assert found is not None and found.trouble == trouble
