@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from roundtrip.arguments import Arguments
 from roundtrip.deliver.fields import OF_FILE
 from roundtrip.deliver.message import Letters
-from roundtrip.deliver.plugin import entry_point, factory_of
+from roundtrip.deliver.plugin import GROUP, factory_of
 from roundtrip.deliver.settings import (
     DeliverySettings,
     ExecSettings,
     MailSettings,
     PluginSettings,
 )
+from roundtrip.offers import entry_point
 from roundtrip.template import Field
 
 Finding = tuple[tuple[str, ...], str]
@@ -35,7 +36,7 @@ def problems(settings: DeliverySettings) -> Iterator[Finding]:
         yield from _unknown(settings, Letters(action).fields, ("mail",))
     elif isinstance(action, PluginSettings):
         try:
-            factory_of(entry_point(action.use), action.options)
+            factory_of(entry_point(GROUP, action.use), action.options)
         except ValueError as error:
             yield ("plugin",), str(error)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from roundtrip.deliver.port import Delivery, Parcel
 from roundtrip.deliver.settings import DeliverySettings, PluginSettings
+from roundtrip.offers import entry_point
 
 log = logging.getLogger("roundtrip.deliver")
 
@@ -44,7 +45,7 @@ class Listener(Plugin):
 
 def load(settings: DeliverySettings, action: PluginSettings) -> Delivery:
     """Make the delivery. ValueError, in one line, if that can't be done."""
-    point = entry_point(action.use)
+    point = entry_point(GROUP, action.use)
     factory = factory_of(point, action.options)
     try:
         made = factory(**action.options)
@@ -54,21 +55,6 @@ def load(settings: DeliverySettings, action: PluginSettings) -> Delivery:
     if not inspect.iscoroutinefunction(getattr(made, "deliver", None)):
         raise ValueError(f"{_where(point)} has no async method deliver")
     return Listener(made) if hasattr(made, "open") else Plugin(made)
-
-
-def entry_point(use: str) -> EntryPoint:
-    """The entry point of this name. ValueError, in one line, if there is none, or more than one."""
-    offered = entry_points(group=GROUP)
-    found = {(point.value, _package(point)): point for point in offered if point.name == use}
-    if len(found) == 1:
-        return found.popitem()[1]
-    if found:
-        packages = ", ".join(sorted(package for _, package in found))
-        raise ValueError(f"several packages offer {use!r}: {packages}")
-    names = ", ".join(sorted(offered.names)) or "none"
-    raise ValueError(
-        f"no installed package has {use!r} in entry point group {GROUP}; there: {names}"
-    )
 
 
 def factory_of(point: EntryPoint, options: Mapping[str, object]) -> Callable[..., Any]:
@@ -87,10 +73,6 @@ def factory_of(point: EntryPoint, options: Mapping[str, object]) -> Callable[...
 
 def _where(point: EntryPoint) -> str:
     return f"{point.name} ({point.value})"
-
-
-def _package(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "a package"
 
 
 def _line(error: BaseException) -> str:

@@ -220,12 +220,19 @@ class JobFolder:
         return await self.room.do(work, patient=True)
 
     async def answer(self, result: Result) -> bool:
-        """Say what came of a job, durably; False: somebody has done that, and this is not kept."""
+        """Say what came of a job, durably.
+
+        False: somebody has done that, or nobody wants it any more, and this is not kept.
+        """
         return await self.room.do(lambda: self._answer(result), patient=True)
 
     def _answer(self, result: Result) -> bool:
+        with self.room.opened(JOBS) as folder:
+            is_wanted = files.look(folder, f"{result.job}.job") is not None
         with self.room.opened(RESULTS) as folder:
             try:
+                if not is_wanted:
+                    raise FileExistsError
                 put_new(folder, f"{result.job}.json", result.encode(), durable=True)
             except FileExistsError:
                 if result.file is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from roundtrip.dispatch.hints import Hint, decode
 from roundtrip.dispatch.pauses import Pauses
+from roundtrip.dispatch.tasks import ended
 from roundtrip.queue.port import Broker, BrokerAway, Depth
 from roundtrip.roles.health import Health
 
@@ -72,8 +73,7 @@ class Link:
     async def close(self) -> None:
         """End; what could not be published is found in the folder by the next life."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)
         await self._broker.aclose()
 
     async def _run(self) -> None:
@@ -101,11 +101,9 @@ class Link:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-        for error in ended:
-            if isinstance(error, Exception):
+            await ended(*tasks)
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
     async def _publish(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from roundtrip.dispatch.folder import JobFolder, Listing
 from roundtrip.dispatch.link import Link
 from roundtrip.dispatch.roll import LATE, Roll
+from roundtrip.dispatch.tasks import ended
 from roundtrip.roles.health import Health, Severity
 
 log = logging.getLogger("roundtrip.dispatch")
@@ -58,8 +59,7 @@ class Supervision:
     async def close(self) -> None:
         """End."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await ended(self._task)
 
     def figures(self) -> dict[str, Any]:
         """What `status` shows: the queue's depth and the workers, as of the last round."""

@@ -16,6 +16,7 @@ from roundtrip.dispatch.folder import JobFolder
 from roundtrip.dispatch.handling import Handling
 from roundtrip.dispatch.pauses import Pauses
 from roundtrip.dispatch.standing import Standing
+from roundtrip.dispatch.tasks import ended
 from roundtrip.dispatch.work import Workbench
 from roundtrip.enrich.engine import Enricher
 from roundtrip.queue.port import Broker, BrokerAway, Delivery
@@ -94,9 +95,7 @@ class Worker:
                 if task.done():
                     task.result()
         finally:
-            for task in (serving, stopping):
-                task.cancel()
-            await asyncio.wait([serving, stopping])
+            await ended(serving, stopping)
             await self._end(beating)
 
     async def _await_stop(self) -> None:
@@ -113,8 +112,7 @@ class Worker:
     async def _end(self, beating: asyncio.Task[None]) -> None:
         log.info("stopping", extra={"jobs": len(self._handling.hands)})
         await self._handling.finish(self._patience)
-        beating.cancel()
-        await asyncio.wait([beating])
+        await ended(beating)
         with suppress(OSError):
             await self._standing.end()
         await self._broker.aclose()
@@ -182,8 +180,7 @@ class Worker:
                     return True
         finally:
             if taking is not None:  # What it may have got goes back when we disconnect.
-                taking.cancel()
-                await asyncio.gather(taking, return_exceptions=True)
+                await ended(taking)
 
     async def _is_idle(self) -> bool:
         return not self._handling.tasks and (await self._broker.depth()).waiting == 0

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import BinaryIO, NoReturn
 
 from roundtrip.enrich import json_text
@@ -18,6 +18,7 @@ from roundtrip.enrich.selecting import Selection
 from roundtrip.enrich.settings import PythonSettings, StepSettings
 from roundtrip.enrich.steps import Answered, Call
 from roundtrip.enrich.steps.sent import Sent
+from roundtrip.offers import entry_point, package_of
 from roundtrip.programs import printable
 from roundtrip.template import Fields
 
@@ -134,17 +135,10 @@ class Plugin:
 
 
 def _entry_point(use: str) -> EntryPoint:
-    offered = entry_points(group=GROUP)
-    found = {(point.value, _package(point)): point for point in offered if point.name == use}
-    if len(found) == 1:
-        return found.popitem()[1]
-    if found:
-        packages = ", ".join(sorted(package for _, package in found))
-        raise ValueError(f"python.use: several packages offer {use!r}: {packages}")
-    names = ", ".join(sorted(offered.names)) or "none"
-    raise ValueError(
-        f"python.use: no installed package has {use!r} in entry point group {GROUP}; there: {names}"
-    )
+    try:
+        return entry_point(GROUP, use)
+    except ValueError as error:
+        raise ValueError(f"python.use: {error}") from None
 
 
 def _function(point: EntryPoint, options: Mapping[str, object]) -> Function:
@@ -168,15 +162,11 @@ def _identity(
     settings: StepSettings, point: EntryPoint, options: Mapping[str, object], selection: Selection
 ) -> bytes:
     version = point.dist.version if point.dist else ""
-    parts = (settings.name, point.value, _package(point), version)
+    parts = (settings.name, point.value, package_of(point), version)
     digest = blake2b(repr(parts).encode(), digest_size=32)
     digest.update(json_text.encode(options))
     digest.update(selection.identity)
     return digest.digest()
-
-
-def _package(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "a package"
 
 
 def _line(error: BaseException) -> str:

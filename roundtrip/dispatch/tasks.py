@@ -1,0 +1,22 @@
+"""Ending tasks for good."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+_AGAIN = 1.0  # seconds
+
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: what a task waits for may complete in the same moment, and
+    `asyncio.wait_for` of Python 3.11 then drops the cancellation (python/cpython#86296).
+    """
+    waiting = set(tasks)
+    while waiting := {task for task in waiting if not task.done()}:
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting, timeout=_AGAIN)
+    await asyncio.gather(*tasks, return_exceptions=True)
