@@ -230,15 +230,19 @@ class JobFolder:
         with self.room.opened(JOBS) as folder:
             is_wanted = files.look(folder, f"{result.job}.job") is not None
         with self.room.opened(RESULTS) as folder:
-            try:
-                if not is_wanted:
-                    raise FileExistsError
-                put_new(folder, f"{result.job}.json", result.encode(), durable=True)
-            except FileExistsError:
-                if result.file is not None:
-                    writing.remove(folder, result.file)
-                return False
-            return True
+            if is_wanted and _made(folder, f"{result.job}.json", result.encode()):
+                return True
+            if result.file is not None:
+                writing.remove(folder, result.file)
+            return False
+
+
+def _made(folder: int, name: str, content: bytes) -> bool:
+    try:
+        put_new(folder, name, content, durable=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _fetch(folder: int, name: str, sink: BinaryIO, digest: Digest | None) -> None:

@@ -86,14 +86,17 @@ class Roll:
         return said
 
     async def clear(self) -> None:
-        """Remove the life signs of the dead; for the agent. Raises OSError."""
-        alive = set(self.alive())
+        """Remove the life signs of the dead; for the agent. Raises OSError.
+
+        Not of those who have come since the last look: nobody knows yet how they are.
+        """
+        dead = self._seen.keys() - set(self.alive())
 
         def work() -> None:
             with self._room.opened(WORKERS) as folder:
                 for name in files.names(folder):
                     sign = _SIGN.fullmatch(name)
-                    if sign is not None and sign["worker"] not in alive:
+                    if sign is not None and sign["worker"] in dead:
                         writing.remove(folder, name)
 
         await self._room.do(work)

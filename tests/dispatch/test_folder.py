@@ -224,6 +224,14 @@ async def test_a_worker_lives_as_long_as_its_sign_changes(folder: JobFolder) -> 
     assert len(list((folder.room.path / "workers").iterdir())) == 1
 
 
+async def test_clearing_spares_a_worker_that_nobody_has_seen_yet(folder: JobFolder) -> None:
+    roll = Roll(folder.room, 1.0)
+    await roll.read()
+    await LifeSign(folder.room, "01ARZ3NDEKTSV4RRFFQ69G5FAC").give({})
+    await roll.clear()
+    assert len(list((folder.room.path / "workers").iterdir())) == 1
+
+
 async def test_a_worker_that_just_came_is_looked_for(folder: JobFolder) -> None:
     roll = Roll(folder.room, 1.0)
     await roll.look()

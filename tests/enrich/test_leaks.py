@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from roundtrip.enrich import Enricher, Pipeline, template
+from roundtrip import template
+from roundtrip.enrich import Enricher, Pipeline
 from roundtrip.enrich.results import Stats
 from roundtrip.enrich.run import Run, Wait
 from roundtrip.enrich.settings import (
