@@ -50,8 +50,9 @@ def _key(call: ast.Call) -> ast.expr | None:
 
 def disks() -> set[str]:
     """The keys of the disks that agents look after."""
-    text = (ROOT / "roundtrip/assembly.py").read_text(encoding="utf-8")
-    return set(re.findall(r'\bDisk\("(\w+)"', text))
+    paths = (ROOT / "roundtrip/assembly").glob("*.py")
+    found = (re.findall(r'\bDisk\("(\w+)"', path.read_text(encoding="utf-8")) for path in paths)
+    return {key for keys in found for key in keys}
 
 
 def test_every_condition_that_the_code_reports_is_documented_and_no_other() -> None:

@@ -199,7 +199,7 @@ class Same:
 def give_back(enrich: Enrich | None = None) -> pytest.MonkeyPatch:
     """Make every agent B that is built from now on enrich like this; undo what is returned."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(assembly, "_Enrichment", lambda enricher: enrich or Same())
+    patch.setattr(assembly.responder, "_Enrichment", lambda enricher: enrich or Same())
     return patch
 
 
