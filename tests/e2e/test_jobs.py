@@ -20,9 +20,12 @@ from tests.e2e.world import PATIENCE, REPOSITORY, World, wait_until
 
 
 def waiting_sender(world: World, *arguments: str | Path) -> subprocess.Popen[bytes]:
-    """A `send` whose exchange is published, and not answered."""
+    """A `send` whose exchange is published, and not answered.
+
+    Whatever started the tests may ignore signals, as a shell does for what runs in the background.
+    """
     sender = subprocess.Popen(
-        world.a.command("send", *arguments),
+        ["env", "--default-signal", *world.a.command("send", *arguments)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPOSITORY,
     )  # fmt: skip
     assert sender.stdin is not None
