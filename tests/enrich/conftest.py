@@ -12,9 +12,15 @@ import pytest
 from aiohttp import web
 
 from roundtrip.enrich import Enricher, Pipeline, Result
+from tests.enrich import processes
 from tests.enrich.steps import http_step
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture(autouse=True)
+def _children_of_others() -> None:
+    processes.note()
 
 
 @dataclass

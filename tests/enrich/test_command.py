@@ -20,6 +20,7 @@ from roundtrip.enrich.faults import PassingFault, RecordFault, StepFault
 from roundtrip.enrich.settings import Batch, Retry
 from roundtrip.programs import printable
 from tests.enrich.local import answer, new_run, step
+from tests.enrich.processes import children
 
 MIB = 1024 * 1024
 
@@ -37,14 +38,6 @@ async def fault(made: Any, record: dict[str, Any], kind: type = RecordFault) -> 
     with pytest.raises(kind) as caught:
         await answer(made, record)
     return caught.value
-
-
-def children() -> set[int]:
-    """The process ids of this process's children, zombies too."""
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return found
 
 
 def alive(pid: int) -> bool:

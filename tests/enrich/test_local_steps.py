@@ -13,7 +13,8 @@ from roundtrip.enrich import PayloadFault, Pipeline, Withdrawn
 from roundtrip.enrich.settings import Batch
 from roundtrip.errors import PipelineError
 from tests.enrich.local import settings
-from tests.enrich.test_command import alive, children, until
+from tests.enrich.processes import children
+from tests.enrich.test_command import alive, until
 
 
 async def test_a_command_and_a_table_enrich_a_csv(engine: Any, tmp_path: Path) -> None:
