@@ -1,4 +1,4 @@
-"""Brokers of every kind for the contract suite, on servers that live as long as the session."""
+"""Brokers of every kind for the contract suite, on servers that live as long as these tests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ QUORUM_SETTLED = 1.5  # seconds
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
     """A RabbitMQ server; tests that kill it start it again."""
     yield from _living(Rabbit(tmp_path_factory.mktemp("rabbit")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     """A Redis server with an append-only file."""
     yield from _living(Redis(tmp_path_factory.mktemp("redis")))
