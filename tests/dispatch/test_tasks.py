@@ -30,7 +30,7 @@ async def test_an_error_of_a_task_that_is_being_ended_is_nobodys_news() -> None:
     await asyncio.wait([ending])
     go.set()
     await asyncio.wait([task])
-    del task
+    del task, ending
     gc.collect()
     assert heard == []
 
