@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ _SWEPT_LATER = ("submit", "tickets", "outcomes")
 """Programs may be writing in these, so an agent sweeps in-flight names there when they are old."""
 
 _LOOK = 0.005
+_MOMENT = 0.1
 _TAIL = 40
 
 
@@ -237,21 +237,29 @@ class World:
 
     def wait_swept(self, seconds: float = PATIENCE) -> None:
         """Wait until no name is left anywhere that should be gone."""
-        with contextlib.suppress(AssertionError):
-            wait_until(lambda: not self.leftovers(), "nothing is left", seconds)
-        left = self.leftovers()
-        assert not left, f"left after {seconds:g} s: {left}"
+        deadline = time.monotonic() + seconds
+        # One look decides: at the next, a living agent may be renewing its file of health.
+        while left := self.leftovers():
+            assert time.monotonic() < deadline, f"left after {seconds:g} s: {left}"
+            time.sleep(_LOOK)
 
     def leftovers(self) -> dict[str, list[str]]:
         """Every name that should be gone once all exchanges are closed, hidden ones too."""
         found = self.under_way()
         found["state/kept"] = visible(self.b.folder("state/kept"))
-        found["hidden"] = sorted(
+        if hidden := self._hidden():
+            # A living agent renews its file of health: what is in flight has gone a moment later.
+            time.sleep(_MOMENT)
+            hidden &= self._hidden()
+        found["hidden"] = sorted(hidden)
+        return {name: names for name, names in found.items() if names}
+
+    def _hidden(self) -> set[str]:
+        return {
             str(path.relative_to(self.folder))
             for path in self.folder.rglob(".*")
             if path.name != ".roundtrip" and path.parent.name not in _SWEPT_LATER
-        )
-        return {name: names for name, names in found.items() if names}
+        }
 
     def defects(self) -> list[dict[str, Any]]:
         """The logs' lines that no run should have."""
