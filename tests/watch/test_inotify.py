@@ -1,4 +1,4 @@
-"""The kernel's own troubles: overflow, replaced folders, late events, limits, and idleness."""
+"""What is inotify's own: what it is asked for, late events, limits, and idleness."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ from tests.watch.conftest import Mounter
 from tests.watch.recorder import Recorder
 
 CREATED = frozenset({Kind.CREATED})
-RESCAN = Event("in", "", Kind.RESCAN)
 GONE = Event("in", "", Kind.GONE)
-
-
-def queue_limit() -> int:
-    return int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
 
 def masks(watcher: InotifyWatcher) -> list[int]:
@@ -47,68 +42,6 @@ async def test_the_kernel_is_asked_only_for_what_is_wanted(
     assert [mask & 0xFFF for mask in masks(inotify)] == [own_troubles | renamed_in]
 
 
-async def test_after_an_overflow_every_folder_is_rescanned(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    quiet = folder.parent / "quiet"
-    quiet.mkdir()
-    inotify.add("in", folder, CREATED)
-    inotify.add("quiet", quiet, CREATED)
-    for number in range(queue_limit() + 100):
-        os.mkdir(folder / str(number)) if number % 2 else os.mknod(folder / str(number))
-    await recorder.until(RESCAN, Event("quiet", "", Kind.RESCAN))
-    recorder.clear()
-    os.mknod(folder / "after")
-    os.mknod(quiet / "after")
-    await recorder.until(Event("in", "after", Kind.CREATED), Event("quiet", "after", Kind.CREATED))
-
-
-async def test_a_folder_replaced_during_an_overflow_is_watched_again(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    """The notice that the watch is dead is itself among the events that are lost."""
-    other = folder.parent / "other"
-    other.mkdir()
-    inotify.add("in", folder, CREATED)
-    inotify.add("other", other, CREATED)
-    for number in range(queue_limit() + 1):
-        os.mknod(other / str(number))
-    inode = folder.stat().st_ino
-    folder.rmdir()
-    folder.mkdir()
-    await recorder.until(RESCAN)
-    os.mknod(folder / "after")
-    await recorder.until(Event("in", "after", Kind.CREATED))
-    print("same inode number again:", inode == folder.stat().st_ino)
-
-
-async def test_a_folder_deleted_and_made_again_at_once_is_never_gone(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    inotify.add("in", folder, CREATED)
-    folder.rmdir()
-    folder.mkdir()
-    await recorder.until(RESCAN)
-    (folder / "order").touch()
-    await recorder.until(Event("in", "order", Kind.CREATED))
-    assert GONE not in recorder.events
-
-
-async def test_a_folder_renamed_away_and_replaced_reports_only_the_new_one(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    inotify.add("in", folder, CREATED)
-    elsewhere = folder.rename(folder.parent / "elsewhere")
-    folder.mkdir()
-    (elsewhere / "stray-unread").touch()
-    await recorder.until(RESCAN)
-    (elsewhere / "stray").touch()
-    (folder / "order").touch()
-    await recorder.until(Event("in", "order", Kind.CREATED))
-    assert recorder.names(Kind.CREATED) == ["order"]
-    assert len(masks(inotify)) == 1
-
-
 async def test_a_folder_hidden_by_a_mount_is_no_longer_watched_below_it(
     inotify: InotifyWatcher, recorder: Recorder, folder: Path, mount: Mounter
 ) -> None:
@@ -121,17 +54,6 @@ async def test_a_folder_hidden_by_a_mount_is_no_longer_watched_below_it(
     assert masks(inotify) == []
 
 
-async def test_a_folder_renamed_away_and_back_is_still_watched(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    inotify.add("in", folder, CREATED)
-    folder.rename(folder.parent / "elsewhere").rename(folder)
-    await recorder.until(RESCAN)
-    (folder / "order").touch()
-    await recorder.until(Event("in", "order", Kind.CREATED))
-    assert len(masks(inotify)) == 1
-
-
 async def test_late_events_of_a_removed_watch_are_not_told_under_the_next_one(
     inotify: InotifyWatcher, recorder: Recorder, folder: Path
 ) -> None:
@@ -142,75 +64,6 @@ async def test_late_events_of_a_removed_watch_are_not_told_under_the_next_one(
     (folder / "order").touch()
     await recorder.until(Event("in", "order", Kind.CREATED))
     assert recorder.events == [Event("in", "order", Kind.CREATED)]
-
-
-async def test_a_mount_over_the_parent_hides_the_folder_until_it_ends(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path, mount: Mounter
-) -> None:
-    inotify.add("in", folder, CREATED)
-    unmount = mount(folder.parent)
-    await recorder.until(GONE)
-    unmount()
-    await recorder.until(RESCAN)
-
-
-async def test_a_watched_mount_that_is_unmounted_shows_what_was_below(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path, mount: Mounter
-) -> None:
-    unmount = mount(folder)
-    inotify.add("in", folder, CREATED)
-    unmount()
-    await recorder.until(RESCAN)
-    (folder / "below").touch()
-    await recorder.until(Event("in", "below", Kind.CREATED))
-
-
-async def test_a_mount_elsewhere_disturbs_nobody(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path, mount: Mounter
-) -> None:
-    elsewhere = folder.parent / "elsewhere"
-    elsewhere.mkdir()
-    inotify.add("in", folder, CREATED)
-    mount(elsewhere)()
-    (folder / "order").touch()
-    await recorder.until(Event("in", "order", Kind.CREATED))
-    assert recorder.events == [Event("in", "order", Kind.CREATED)]
-
-
-async def test_check_finds_a_folder_removed_while_it_was_held_open(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    """The kernel tells of the deletion when the last one lets go of the folder, not before."""
-    inotify.add("in", folder, CREATED)
-    held = os.open(folder, os.O_RDONLY)
-    folder.rmdir()
-    folder.mkdir()
-    inotify.check()
-    os.close(held)
-    assert recorder.events == [RESCAN]
-    (folder / "order").touch()
-    await recorder.until(Event("in", "order", Kind.CREATED))
-    assert recorder.events == [RESCAN, Event("in", "order", Kind.CREATED)]
-
-
-async def test_check_says_nothing_while_all_is_well(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    inotify.add("in", folder, CREATED)
-    inotify.check()
-    assert recorder.events == []
-
-
-async def test_one_folder_under_two_keys_is_refused_and_the_first_stays_as_it_was(
-    inotify: InotifyWatcher, recorder: Recorder, folder: Path
-) -> None:
-    inotify.add("in", folder, CREATED)
-    alias = folder.parent / "alias"
-    alias.symlink_to(folder)
-    with pytest.raises(ShareError, match="it is the same folder as"):
-        inotify.add("again", alias, frozenset({Kind.REMOVED}))
-    (folder / "order").touch()
-    await recorder.until(Event("in", "order", Kind.CREATED))
 
 
 async def test_a_watcher_without_watches_left_names_the_setting_to_raise(
@@ -258,19 +111,6 @@ async def test_a_folder_that_stays_away_is_looked_for_ever_less_often(
     await enough.wait()
     assert delays == [0.05, 0.1, 0.2, 0.2]
     assert recorder.events == [GONE]
-
-
-async def test_close_gives_every_descriptor_back(recorder: Recorder, folder: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    watcher = InotifyWatcher(recorder.deliver)
-    watcher.add("in", folder, CREATED)
-    watcher.close()
-    assert len(os.listdir("/proc/self/fd")) == before
-    again = InotifyWatcher(recorder.deliver)  # on the same numbers, which the loop must have let go
-    again.add("in", folder, CREATED)
-    (folder / "order").touch()
-    await recorder.until(Event("in", "order", Kind.CREATED))
-    again.close()
 
 
 async def test_one_mount_wakes_the_loop_once(tmp_path: Path, mount: Mounter) -> None:
