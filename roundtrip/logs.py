@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from contextlib import nullcontext
 from typing import Any, TextIO
 
@@ -80,8 +81,22 @@ class LoopHandler(logging.Handler):
             pass  # A full disk, say. What could not be written is tried again with the next lines.
 
 
+def _tell_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """What a library warns of (warnings.showwarning) is a line of the log like any other."""
+    fields = {"error": f"{category.__name__}: {message}", "file": f"{filename}:{lineno}"}
+    logging.getLogger("roundtrip").warning("python warning", extra=fields)
+
+
 def configure(level: str) -> None:
     """Send the log of `level` (debug, info, warning, error) and above to stderr."""
+    warnings.showwarning = _tell_warning
     handler = LoopHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

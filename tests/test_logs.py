@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -74,3 +76,15 @@ def test_a_log_that_nobody_reads_any_more_stops_nothing(log: logging.Logger) -> 
         handled(log, stream)
         log.info("one")
         log.info("two")
+
+
+def test_what_a_library_warns_of_is_a_line_of_json() -> None:
+    code = (
+        "import warnings; from roundtrip import logs; logs.configure('info');"
+        "warnings.warn('coroutine x was never awaited', RuntimeWarning)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (line,) = told.stderr.splitlines()
+    found = json.loads(line)
+    assert found["event"] == "python warning"
+    assert found["error"] == "RuntimeWarning: coroutine x was never awaited"

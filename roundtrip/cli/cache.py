@@ -8,6 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from roundtrip.cli.values import duration
 from roundtrip.errors import BusyError, ExitCode
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_parser(
     )
     purge_parser.add_argument(
         "--older-than",
-        type=_duration,
+        type=duration,
         metavar="DURATION",
         help="only those that were asked for longer ago (7d, 12h)",
     )
@@ -74,15 +75,6 @@ def purge(args: argparse.Namespace) -> int:
     removed = _purged(places, Wish(args.step, before))
     print("1 cached answer removed" if removed == 1 else f"{removed} cached answers removed")
     return ExitCode.OK
-
-
-def _duration(text: str) -> float:
-    from roundtrip.config.units import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _places(args: argparse.Namespace) -> Places | None:

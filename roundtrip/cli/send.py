@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roundtrip.cli.values import time_span
 from roundtrip.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def add_parser(
         help="block no longer than this; the exchange goes on",
     )  # fmt: skip
     parser.add_argument(
-        "--deadline", type=_duration, metavar="DURATION",
+        "--deadline", type=time_span, metavar="DURATION",
         help="give the exchange up after this, such as 30s, 15m, 2h or 30d; it fails then",
     )  # fmt: skip
     parser.add_argument(
@@ -62,7 +63,7 @@ def add_parser(
         help="a job that failed is started again, until it was tried N times (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--pause", type=_duration, metavar="DURATION", default=60.0,
+        "--pause", type=time_span, metavar="DURATION", default=60.0,
         help="with --attempts: wait so long before the second attempt, twice as long before each "
         "further one (default: 1m)",
     )  # fmt: skip
@@ -96,18 +97,6 @@ def _wrong(args: argparse.Namespace) -> str | None:
     if args.wait and args.type is not None:
         return f"--wait prints paths; with -t {args.type} leave it out"
     return None if args.attempts > 0 else "--attempts: must be 1 or more"
-
-
-def _duration(text: str) -> float:
-    from roundtrip.config.units import parse_duration
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return seconds
 
 
 async def _send(client: AsyncClient, args: argparse.Namespace) -> int:

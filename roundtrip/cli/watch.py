@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from roundtrip.cli.values import duration
 from roundtrip.errors import ExitCode, InputError
 
 
@@ -57,7 +58,7 @@ def _add_which(parser: argparse.ArgumentParser) -> None:
         "--ignore", action="append", default=[], metavar="GLOB", help="no such names; repeatable"
     )
     parser.add_argument(
-        "--settle", type=_duration, default=0.0, metavar="DURATION",
+        "--settle", type=duration, default=0.0, metavar="DURATION",
         help="a file must have been left alone for this long as well, such as 500ms or 5s",
     )  # fmt: skip
     parser.add_argument("--new-only", action="store_true", help="not what is there at the start")
@@ -71,7 +72,7 @@ def _add_which(parser: argparse.ArgumentParser) -> None:
         help="what tells of changes: kernel events where they come, else a look now and then",
     )
     parser.add_argument(
-        "--interval", type=_duration, default=1.0, metavar="DURATION",
+        "--interval", type=duration, default=1.0, metavar="DURATION",
         help="between two looks where it has to poll (1s)",
     )  # fmt: skip
 
@@ -84,11 +85,11 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--retries", type=int, default=0, metavar="N", help="times a failed run is tried again (0)"
     )
     parser.add_argument(
-        "--retry-delay", type=_duration, default=1.0, metavar="DURATION",
+        "--retry-delay", type=duration, default=1.0, metavar="DURATION",
         help="before the first retry; doubled before each other, at most 10m (1s)",
     )  # fmt: skip
     parser.add_argument(
-        "--timeout", type=_duration, metavar="DURATION",
+        "--timeout", type=duration, metavar="DURATION",
         help="end a run that takes longer, with all that it started; that is a failure",
     )  # fmt: skip
     parser.add_argument(
@@ -218,12 +219,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
         raise argparse.ArgumentTypeError("must be a number from 1 to 1000")
     return int(text)
-
-
-def _duration(text: str) -> float:
-    from roundtrip.config.units import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
