@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tests.e2e.world import REPOSITORY, Host, World, visible, wait_until
+from tests.e2e.world import REPOSITORY, Host, Program, World, visible, wait_until
 from tests.queue.servers import Server
 
 BEAT = 0.5
@@ -18,13 +15,12 @@ BEAT = 0.5
 PATIENCE = 40.0
 
 
-class WorkerProcess:
+class WorkerProcess(Program):
     """One `roundtrip worker` with a host B's configuration."""
 
     def __init__(self, host: Host, log: Path, *arguments: str) -> None:
-        self.log = log
+        super().__init__(log)
         self._command = [*host.command("worker"), *arguments]
-        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, ready: bool = True) -> WorkerProcess:
         """Start it; with `ready`, wait until it takes jobs."""
@@ -41,40 +37,9 @@ class WorkerProcess:
         """Wait until it has been ready so many times."""
         wait_until(lambda: len(self.events("ready")) >= times, "the worker is ready", PATIENCE)
 
-    def kill(self) -> None:
-        """SIGKILL it."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.process = None
-
     def stop(self, seconds: float = PATIENCE) -> int:
-        """SIGTERM it; returns its exit status."""
-        assert self.process is not None
-        self.process.terminate()
-        code = self.process.wait(seconds)
-        self.process = None
-        return code
-
-    def end(self) -> None:
-        """Leave no process behind."""
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
-        self.process = None
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Its log."""
-        found = []
-        for line in self.log.read_text().splitlines() if self.log.exists() else []:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                found.append({"event": "not JSON", "line": line})
-        return found
-
-    def events(self, event: str) -> list[dict[str, Any]]:
-        """Its log's lines of one kind."""
-        return [line for line in self.lines() if line["event"] == event]
+        """See `Program.stop`."""
+        return super().stop(seconds)
 
 
 class QueueWorld:

@@ -24,6 +24,7 @@ from tests.e2e.api import Api
 from tests.e2e.each_step import Findings
 from tests.e2e.payloads import Sample, sample
 from tests.e2e.world import Host, World, wait_until
+from tests.processes import children
 
 CALLS = ("renameat2", "renameat", "unlinkat", "fsync", "fdatasync", "write", "openat", "close")
 ERRORS = ("EIO", "ENOSPC", "EINTR", "ESTALE")
@@ -126,7 +127,7 @@ def _attached(
     host: Host, trace: Path, call: str, inject: str, *, helpers_only: bool
 ) -> Iterator[None]:
     """strace on all threads of the agent and of its helper process, until the block ends."""
-    helpers = list(_children(host.pid))
+    helpers = sorted(children(host.pid))
     pids = helpers if helpers_only else [host.pid, *helpers]
     told = trace.with_suffix(".told")
     trace.write_bytes(b"")
@@ -146,11 +147,6 @@ def _attached(
 
 def _count(path: Path, word: str) -> int:
     return path.read_text(errors="replace").count(word)
-
-
-def _children(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        yield from map(int, (task / "children").read_text().split())
 
 
 def run(

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.e2e.world import Host
+from tests.processes import family
 
 RULE = (
     "Points are taken at rest: nothing handed in, nothing under way. The first is warm-up. The"
@@ -51,7 +52,7 @@ class Point:
 
 def point(host: Host, minute: float) -> Point:
     """Look at a running agent now."""
-    pids = list(_family(host.pid))
+    pids = list(family(host.pid))
     targets = [target for pid in pids for target in _descriptors(pid)]
     sockets = sum(target.startswith("socket:") for target in targets)
     return Point(
@@ -67,13 +68,6 @@ def point(host: Host, minute: float) -> Point:
             if not path.endswith("/outcomes")
         ),
     )
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from _family(int(child))
 
 
 def _descriptors(pid: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from tests.e2e.conftest import MakeWorld
 from tests.e2e.payloads import FORMATS, sample
 from tests.e2e.world import World, wait_until
+from tests.processes import children, command_line
 
 A: dict[str, Any] = {
     "shares": {
@@ -28,12 +29,7 @@ B: dict[str, Any] = {
 
 def helpers_of(pid: int) -> list[int]:
     """The helper processes of an agent."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [
-        int(child)
-        for child in children
-        if b"roundtrip.shares.helper" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    return [each for each in children(pid) if b"roundtrip.shares.helper" in command_line(each)]
 
 
 def round_trips(world: World, seed: int) -> None:

@@ -52,15 +52,75 @@ def _listed(folder: Path) -> list[str]:
         return []
 
 
-class Host:
+class Program:
+    """A process of roundtrip's that can be started again, and its log of JSON lines."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The running process's number."""
+        assert self.process is not None
+        return self.process.pid
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def stop(self, seconds: float = PATIENCE) -> int:
+        """SIGTERM it; returns its exit status."""
+        assert self.process is not None
+        self.process.terminate()
+        code = self.process.wait(seconds)
+        self.process = None
+        return code
+
+    def end(self) -> None:
+        """Leave no process behind, whatever happened."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        self.process = None
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log, from all its lives. A killed one may have left half a line."""
+        return [line for line in self._parsed() if line is not None]
+
+    def _parsed(self) -> Iterator[dict[str, Any] | None]:
+        if not self.log.exists():
+            return
+        for line in self.log.read_text().splitlines():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                yield {"event": "not JSON", "line": line}
+
+    def events(self, event: str, exchange: str | None = None) -> list[dict[str, Any]]:
+        """The log's lines of one kind, of one exchange if it is named."""
+        return [
+            line
+            for line in self.lines()
+            if line["event"] == event and exchange in (None, line.get("exchange"))
+        ]
+
+    def log_tail(self) -> str:
+        """The last lines of the log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-_TAIL:])
+
+
+class Host(Program):
     """One side: its folder, its configuration and its agent."""
 
     def __init__(self, role: str, root: Path, settings: dict[str, Any]) -> None:
+        super().__init__(root / "agent.log")
         self.role = role
         self.root = root
         self.config = root / "roundtrip.yaml"
-        self.log = root / "agent.log"
-        self.process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         root.mkdir(parents=True, exist_ok=True)
         self.configure(settings)
@@ -113,59 +173,6 @@ class Host:
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return b'"event": "ready"' in log.read()
-
-    @property
-    def pid(self) -> int:
-        """The running agent's process."""
-        assert self.process is not None
-        return self.process.pid
-
-    def kill(self) -> None:
-        """SIGKILL the agent."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.process = None
-
-    def stop(self, seconds: float = PATIENCE) -> int:
-        """SIGTERM the agent; returns its exit status."""
-        assert self.process is not None
-        self.process.terminate()
-        code = self.process.wait(seconds)
-        self.process = None
-        return code
-
-    def end(self) -> None:
-        """Leave no process behind, whatever happened."""
-        if self.process is not None and self.process.poll() is None:
-            self.kill()
-        self.process = None
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The agent's log, from all its lives. A killed agent may have left half a line."""
-        return [line for line in self._parsed() if line is not None]
-
-    def _parsed(self) -> Iterator[dict[str, Any] | None]:
-        if not self.log.exists():
-            return
-        for line in self.log.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                yield {"event": "not JSON", "line": line}
-
-    def events(self, event: str, exchange: str | None = None) -> list[dict[str, Any]]:
-        """The log's lines of one kind, of one exchange if it is named."""
-        return [
-            line
-            for line in self.lines()
-            if line["event"] == event and exchange in (None, line.get("exchange"))
-        ]
-
-    def log_tail(self) -> str:
-        """The last lines of the log."""
-        text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return "\n".join(text.splitlines()[-_TAIL:])
 
 
 class World:

@@ -11,11 +11,11 @@ import itertools
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from tests.e2e.world import wait_until
+from tests.processes import command_line, family
 
 SFTP_SERVER = "/usr/lib/openssh/sftp-server"
 
@@ -147,7 +147,9 @@ class SshfsLab:
         self._signal(side, signal.SIGCONT)
 
     def _signal(self, side: str, number: int) -> None:
-        found = [pid for pid in _below(self._daemons[side].pid) if _is_sftp_server(pid)]
+        found = [
+            each for each in family(self._daemons[side].pid) if b"sftp-server" in command_line(each)
+        ]
         assert found, "no sftp-server runs"
         for pid in found:
             os.kill(pid, number)
@@ -160,7 +162,7 @@ class SshfsLab:
             while _is_mounted(point):
                 subprocess.run(["umount", "-l", point], check=True)
         for daemon in self._daemons.values():
-            for pid in [*_below(daemon.pid), daemon.pid]:
+            for pid in list(family(daemon.pid)):
                 with contextlib.suppress(ProcessLookupError):  # It has ended with its parent.
                     os.kill(pid, signal.SIGKILL)
             daemon.wait()
@@ -169,19 +171,6 @@ class SshfsLab:
         for name in self._namespaces.values():
             if Path("/run/netns", name).exists():
                 _run("ip", "netns", "delete", name)
-
-
-def _below(pid: int) -> Iterator[int]:
-    with contextlib.suppress(FileNotFoundError):  # It has just ended.
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            yield int(child)
-            yield from _below(int(child))
-
-
-def _is_sftp_server(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return b"sftp-server" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
 
 
 def _is_mounted(point: Path) -> bool:

@@ -17,6 +17,7 @@ from tests.e2e.test_leaks import free_port
 from tests.e2e.world import Host, wait_until
 from tests.mounts.conftest import MakeMounted
 from tests.mounts.load import cases, expect, hand_in
+from tests.processes import children
 
 pytestmark = pytest.mark.needs("fuse")
 
@@ -57,14 +58,6 @@ def share_of(role: str) -> str:
     return "share.unenriched" if role == "a" else "share.enriched"
 
 
-def processes(host: Host) -> set[int]:
-    """The agent's child processes."""
-    found = set()
-    for task in Path(f"/proc/{host.pid}/task").iterdir():
-        found |= set(map(int, (task / "children").read_text().split()))
-    return found
-
-
 @ROLES
 def test_a_mount_that_hangs_freezes_nothing_else(
     role: str, make_mounted: MakeMounted, record_property: Any
@@ -74,7 +67,7 @@ def test_a_mount_that_hangs_freezes_nothing_else(
     mount = world.mount_of(host)
     hand_in(world, range(4))
     expect(world, range(4))
-    helpers = processes(host)
+    helpers = children(host.pid)
     patience = max(SECOND, 2 * status(host)[1])  # On a slow machine Python alone needs a second.
     mount.freeze()
     frozen = time.time()
@@ -96,8 +89,8 @@ def test_a_mount_that_hangs_freezes_nothing_else(
     expect(world, range(4, 12))
     record_property("back until everything is delivered, seconds", time.monotonic() - thawed)
     wait_until(lambda: share_of(role) not in conditions(host), "the trouble is over")
-    assert len(processes(host)) == len(helpers)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in helpers - processes(host))
+    assert len(children(host.pid)) == len(helpers)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in helpers - children(host.pid))
 
 
 @ROLE_B
@@ -190,7 +183,7 @@ def test_nothing_grows_with_hangs(make_mounted: MakeMounted, record_property: An
         return [
             count
             for host in hosts
-            for count in (len(os.listdir(f"/proc/{host.pid}/fd")), len(processes(host)))
+            for count in (len(os.listdir(f"/proc/{host.pid}/fd")), len(children(host.pid)))
         ]
 
     def hang(first: int) -> None:

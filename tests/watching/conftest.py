@@ -133,10 +133,3 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path)
     yield made
     made.close()
-
-
-def children_of(pid: int) -> list[int]:
-    """The children of a process (proc_pid_children(5))."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from roundtrip.errors import ExitCode
-from tests.watching.conftest import Scene, children_of, until
+from tests.processes import children
+from tests.watching.conftest import Scene, until
 
 HOLD = (
     'touch "$2.begun"; until [ -e "$2.go" ]; do sleep 0.02; done; printf "%s\\0" "$1" >> "$2.end"'
@@ -53,7 +54,7 @@ def ended(scene: Scene) -> Counter[str]:
 
 def runner_of(process: subprocess.Popen[bytes]) -> int:
     """The process that forks the runs."""
-    (runner,) = until(lambda: children_of(process.pid), "the runner")
+    (runner,) = until(lambda: children(process.pid), "the runner")
     return int(runner)
 
 
@@ -94,8 +95,8 @@ def test_a_run_whose_end_nobody_saw_is_a_dead_letter_or_run_again(
     """The watch, the runner, the process of the run and the command: all at once."""
     process = held(scene, "--interrupted", policy, files=("a",))
     runner = runner_of(process)
-    (run,) = children_of(runner)
-    (command,) = children_of(run)
+    (run,) = children(runner)
+    (command,) = children(run)
     for pid in (process.pid, runner, run):
         killed(pid)
     os.killpg(command, signal.SIGKILL)
@@ -117,7 +118,7 @@ def test_a_command_that_outlives_its_run_is_waited_for_and_not_run_beside_itself
     scene: Scene,
 ) -> None:
     process = held(scene, "--interrupted", "retry", files=("a",))
-    (run,) = children_of(runner_of(process))
+    (run,) = children(runner_of(process))
     killed(run)
     time.sleep(1.0)  # The command holds the claim's lock: nothing else may happen.
     assert scene.runs() == Counter("a")
@@ -165,8 +166,8 @@ def test_ctrl_c_at_a_terminal_does_not_reach_the_command(scene: Scene) -> None:
     process = held(scene)
     os.killpg(os.getpgid(runner_of(process)), 0)
     assert os.getpgid(runner_of(process)) != os.getpgid(process.pid)
-    (run,) = children_of(runner_of(process))
-    (command,) = children_of(run)
+    (run,) = children(runner_of(process))
+    (command,) = children(run)
     groups = {os.getpgid(pid) for pid in (process.pid, run, command)}
     assert len(groups) == 3
     (scene.root / "runs.go").touch()
