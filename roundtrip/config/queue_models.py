@@ -52,7 +52,7 @@ class QueueModel(Model):
 
     url: Annotated[Secret, AfterValidator(check_broker)] | None = Field(
         default=None,
-        description="The broker: amqp:// or amqps:// (RabbitMQ), redis:// or rediss://.",
+        description="The broker: amqp(s):// (RabbitMQ), redis(s):// or, for NATS, nats:// or tls://.",
     )
     name: Annotated[str, AfterValidator(check_queue_name)] = Field(
         default="roundtrip", description="Name of the queue; each agent has its own."

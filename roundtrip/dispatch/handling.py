@@ -19,6 +19,7 @@ from roundtrip.dispatch.hints import Hint, encode
 from roundtrip.dispatch.job import Job, Trouble, Unreadable, addressed, parted
 from roundtrip.dispatch.roll import Roll
 from roundtrip.dispatch.room import FolderAway
+from roundtrip.dispatch.tasks import ended
 from roundtrip.dispatch.work import Hand, Workbench
 from roundtrip.enrich import Withdrawn
 from roundtrip.queue.port import Broker, BrokerAway, Delivery
@@ -83,10 +84,7 @@ class Handling:
         if self.tasks:
             # The engine asks every second whether a job is still wanted.
             await asyncio.wait(self.tasks, timeout=patience + 5.0)
-        for task in self.tasks:
-            task.cancel()
-        if self.tasks:
-            await asyncio.wait(self.tasks)
+        await ended(*self.tasks)
 
     async def drop_unwanted(self) -> None:
         """Notice which jobs nobody wants any more. Raises OSError."""

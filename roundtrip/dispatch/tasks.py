@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from roundtrip.queue.losing import noted
+
 _AGAIN = 1.0  # seconds
 
 
@@ -16,15 +18,10 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
     """
     for task in tasks:
         # Whoever waits here may be cancelled, too: what a task ends with is nobody's news then.
-        task.add_done_callback(_noted)
+        task.add_done_callback(noted)
     waiting = set(tasks)
     while waiting := {task for task in waiting if not task.done()}:
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting, timeout=_AGAIN)
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _noted(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from roundtrip.queue.port import Broker, BrokerMissing
 
-AMQP, REDIS = ("amqp", "amqps"), ("redis", "rediss")
-PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379}
-SCHEMES = (*AMQP, *REDIS)
+AMQP, REDIS, NATS = ("amqp", "amqps"), ("redis", "rediss"), ("nats", "tls")
+PORTS = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "nats": 4222, "tls": 4222}
+SCHEMES = (*AMQP, *REDIS, *NATS)
 
 
 def shown(url: str) -> str:
@@ -37,16 +37,21 @@ def broker(url: str, name: str, *, idle: float) -> Broker:
     Raises:
         BrokerMissing: the package that speaks to it is not installed.
     """
+    scheme = urlsplit(url).scheme
     try:
-        if urlsplit(url).scheme in AMQP:
+        if scheme in AMQP:
             from roundtrip.queue.amqp import AmqpBroker
 
             return AmqpBroker(url, name)
+        if scheme in NATS:
+            from roundtrip.queue.nats_jetstream import NatsBroker
+
+            return NatsBroker(url, name, idle=idle)
         from roundtrip.queue.redis_streams import RedisBroker
 
         return RedisBroker(url, name, idle=idle)
     except ModuleNotFoundError as error:
-        package = "amqp" if urlsplit(url).scheme in AMQP else "redis"
+        package = next(each[0] for each in (AMQP, NATS, REDIS) if scheme in each)
         raise BrokerMissing(
             f"{shown(url)}: the package {error.name} is not installed; "
             f"pip install 'roundtrip[{package}]'"

@@ -47,6 +47,7 @@ class Line:
             work.close()
             raise self.error()
         task = asyncio.ensure_future(work)
+        task.add_done_callback(noted)
         try:
             both: list[asyncio.Future[Any]] = [task, self._lost]
             await asyncio.wait(both, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
@@ -58,3 +59,12 @@ class Line:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task], timeout=1.0)
+
+
+def noted(task: asyncio.Future[Any]) -> None:
+    """A task's done callback where nobody may be left to wait for it.
+
+    What it ends with is no news: once a connection is lost, the loss is what is told.
+    """
+    if not task.cancelled():
+        task.exception()

@@ -23,6 +23,7 @@ Make = Callable[..., QueueWorld]
 
 _BROKERS = [
     pytest.param("redis", marks=pytest.mark.needs("redis-server")),
+    pytest.param("nats", marks=pytest.mark.needs("nats-server")),
     pytest.param("rabbit", marks=pytest.mark.needs("rabbitmq-server")),
 ]
 

@@ -11,10 +11,10 @@ import pytest
 from roundtrip.queue.address import broker
 from roundtrip.queue.memory import MemoryBroker, MemoryServer
 from roundtrip.queue.port import Broker
-from tests.queue.servers import Rabbit, Redis, Server
+from tests.queue.servers import Nats, Rabbit, Redis, Server
 
 IDLE = 1.0
-"""Seconds after which Redis may give a message of a silent taker to another."""
+"""Seconds after which Redis or NATS may give a message of a silent taker to another."""
 
 QUORUM_SETTLED = 1.5  # seconds
 
@@ -31,6 +31,12 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     """A Redis server with an append-only file."""
     yield from _living(Redis(tmp_path_factory.mktemp("redis")))
+
+
+@pytest.fixture(scope="package")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
+    """A NATS server with JetStream."""
+    yield from _living(Nats(tmp_path_factory.mktemp("nats")))
 
 
 def _living(server: Server) -> Iterator[Server]:  # type: ignore[misc]
@@ -91,6 +97,7 @@ class Ground:
 _KINDS = [
     "memory",
     pytest.param("redis", marks=pytest.mark.needs("redis-server")),
+    pytest.param("nats", marks=pytest.mark.needs("nats-server")),
     pytest.param("amqp", marks=pytest.mark.needs("rabbitmq-server")),
 ]
 

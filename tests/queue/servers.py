@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
@@ -32,8 +33,11 @@ class Server:
 
     url = ""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, tls: bool = False) -> None:
+        """With `tls` nothing else is spoken; certificate and key are `folder`'s server.pem."""
         self.folder = folder
+        self.tls = tls
+        self.certificate = folder / "server.pem"
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,33 +101,75 @@ class Server:
     def _said(self, question: bytes, answer: bytes) -> bool:
         """Whether the port answers a question as expected."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as line:
+            with self._line() as line:
                 line.settimeout(2.0)
                 line.sendall(question)
                 return line.recv(64).startswith(answer)
         except OSError:
             return False
 
+    def _line(self) -> socket.socket:
+        line = socket.create_connection(("127.0.0.1", self.port), timeout=1.0)
+        if not self.tls:
+            return line
+        context = ssl.create_default_context(cafile=self.certificate)
+        return context.wrap_socket(line, server_hostname="127.0.0.1")
+
 
 class Redis(Server):
     """`redis-server`, which keeps what it has on disk unless `keeps` is false."""
 
-    def __init__(self, folder: Path, *, keeps: bool = True) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, keeps: bool = True, tls: bool = False) -> None:
+        super().__init__(folder, tls=tls)
         self._keeps = keeps
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"{'rediss' if tls else 'redis'}://127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
         """See `Server`."""
         keeps = ["--appendonly", "yes", "--appendfsync", "always"] if self._keeps else []
+        port = ["--port", str(self.port)]
+        if self.tls:
+            pem = str(self.certificate)
+            port = [
+                "--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no",
+                "--tls-cert-file", pem, "--tls-key-file", pem,
+            ]  # fmt: skip
         return [
-            "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+            "redis-server", *port, "--bind", "127.0.0.1", "--save", "",
             "--dir", str(self.folder), *keeps,
         ]  # fmt: skip
 
     def is_up(self) -> bool:
         """See `Server`."""
         return self._said(b"PING\r\n", b"+PONG")
+
+
+class Nats(Server):
+    """`nats-server` with JetStream, whose streams are files."""
+
+    def __init__(self, folder: Path, *, tls: bool = False) -> None:
+        super().__init__(folder, tls=tls)
+        self.url = f"{'tls' if tls else 'nats'}://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        """See `Server`."""
+        return [
+            "nats-server", "--addr", "127.0.0.1", "--port", str(self.port),
+            "--jetstream", "--store_dir", str(self.folder), *self._secure(),
+        ]  # fmt: skip
+
+    def _secure(self) -> list[str]:
+        pem = str(self.certificate)
+        return ["--tls", "--tlscert", pem, "--tlskey", pem] if self.tls else []
+
+    def is_up(self) -> bool:
+        """See `Server`: a NATS server speaks first, and in the clear."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as line:
+                line.settimeout(2.0)
+                return line.recv(64).startswith(b"INFO ")
+        except OSError:
+            return False
 
 
 RABBIT_SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
@@ -133,15 +179,22 @@ RABBIT_SCRIPT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 class Rabbit(Server):
     """`rabbitmq-server` with an Erlang port mapper of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, *, tls: bool = False) -> None:
+        super().__init__(folder, tls=tls)
         self._mapper_port = free_port()
         self._mapper: subprocess.Popen[bytes] | None = None
         self._dist_port = free_port()
-        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.url = f"{'amqps' if tls else 'amqp'}://guest:guest@127.0.0.1:{self.port}/"
+        listener = f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+        if tls:
+            listener = (
+                f"listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{self.port}\n"
+                f"ssl_options.certfile = {self.certificate}\n"
+                f"ssl_options.keyfile = {self.certificate}\n"
+            )
         (folder / "plugins").write_text("[].\n")
         (folder / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+            f"{listener}"
             "disk_free_limit.absolute = 10MB\n"
             "log.console = true\nlog.console.level = warning\nlog.file = false\n"
         )
