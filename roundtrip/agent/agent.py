@@ -181,7 +181,8 @@ class Agent:
         """Work until `stop`, or with `once` until nothing is left to do now.
 
         Raises:
-            ShareError: a share or folder can't be used at the start.
+            ShareError: a share or folder can't be used at the start or, with `once`, goes and is not
+                back in a few seconds.
             BusyError: another agent does this already.
         """
         try:
@@ -293,6 +294,7 @@ class Agent:
         while not self._stopping.is_set() and any(each.is_busy(_SOON) for each in schedules):
             for each in schedules:
                 await self._stopping.unless(each.until_idle(_SOON))
+            await self._stopping.unless(self._care.must_be_back(_SOON))
         await self._stopping.unless(self._side.cleaned())
 
     async def _serve(self) -> None:

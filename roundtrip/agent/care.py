@@ -45,6 +45,7 @@ class ShareCare:
         self._health = health
         self._work = work
         self._recovery: asyncio.Task[None] | None = None
+        self._reason: ShareError | None = None
         self.lost = 0
         shares.remote.on_trouble = self.trouble
 
@@ -66,6 +67,17 @@ class ShareCare:
             if not patient or not await self._shares.was_here():
                 raise
             self._hold(error)
+
+    async def must_be_back(self, seconds: float) -> None:
+        """Wait so long for a share that is away.
+
+        Raises:
+            ShareError: it is not back.
+        """
+        if self._recovery is not None:
+            await asyncio.wait([self._recovery], timeout=seconds)
+        if self._recovery is not None and self._reason is not None:
+            raise self._reason
 
     def trouble(self, error: OSError) -> None:
         """A call on the mounted share failed in a way that others will fail, too.
@@ -123,6 +135,7 @@ class ShareCare:
         return True
 
     def _tell(self, share: str, error: OSError | ShareError) -> None:
+        self._reason = error if isinstance(error, ShareError) else ShareAway(str(error))
         self._health.report(f"share.{share}", f"{error}; {_WAITS}")
 
     async def stop(self) -> None:

@@ -84,6 +84,7 @@ class Schedule:
     def pause(self) -> None:
         """Start no more looks until `resume`."""
         self._paused = True
+        self._tell_if_at_rest()
 
     def resume(self) -> None:
         """Go on with what is waiting."""
@@ -127,8 +128,15 @@ class Schedule:
         elif again is not None:
             self.wake_after(name, again)
         self._start_more()
-        if self._idle and not self.is_busy() and not self._idle.done():
+        self._tell_if_at_rest()
+
+    def _tell_if_at_rest(self) -> None:
+        if self._idle and self._is_at_rest() and not self._idle.done():
             self._idle.set_result(None)
+
+    def _is_at_rest(self) -> bool:
+        """Whether nothing runs, nor will before a timer rings or somebody calls."""
+        return not self._running and (self._paused or not self.is_busy())
 
     @property
     def running(self) -> int:
@@ -148,11 +156,13 @@ class Schedule:
         return any(timer.when() <= soon for timer in self._timers.values())
 
     async def until_idle(self, horizon: float) -> None:
-        """Wait until nothing runs, waits, or is due within `horizon` seconds."""
+        """Wait until nothing runs, waits, or is due within `horizon` seconds, or it is paused."""
         while self.is_busy(horizon):
-            if self.is_busy():
+            if not self._is_at_rest():
                 self._idle = asyncio.get_running_loop().create_future()
                 await self._idle
+            elif self._paused:
+                return
             else:
                 await asyncio.sleep(0.05)  # Only timers are left: let them ring.
 

@@ -147,3 +147,21 @@ async def test_stopping_lets_what_runs_end_and_cancels_what_does_not() -> None:
     await schedule.stop(timeout=0.01)
     assert looks.running == 0
     assert not schedule.is_busy(horizon=4000.0)
+
+
+async def test_who_waits_for_the_end_hears_of_a_pause() -> None:
+    looks = Looks()
+    looks.gate = asyncio.Event()
+    schedule = Schedule(looks, limit=1)
+    schedule.wake("running")
+    schedule.wake("waiting")
+    ending = asyncio.create_task(schedule.until_idle(0))
+    await asyncio.sleep(0)
+    schedule.pause()
+    await asyncio.sleep(0)
+    assert not ending.done()  # What runs comes to its end.
+    looks.gate.set()
+    async with asyncio.timeout(5):
+        await ending
+    assert looks.seen == ["running"]
+    assert schedule.is_busy()

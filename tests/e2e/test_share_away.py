@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from roundtrip.errors import ExitCode
+from tests.e2e.api import Api
 from tests.e2e.world import Host, World, visible, wait_until
 
 
@@ -107,3 +111,45 @@ def test_the_log_says_once_since_when_a_share_is_away(met: World) -> None:
     assert len(met.a.events("trouble")) == 1
     since = status(met.a)["conditions"][0]["since"]
     assert since == status(met.a)["conditions"][0]["since"]
+
+
+@pytest.fixture
+def once(met: World, api: Api) -> Iterator[subprocess.Popen[bytes]]:
+    """Host B's agent in a run with --once, at a request whose API has not answered yet."""
+    api.hold()
+    met.a.start()
+    met.drop("x.csv", b"key\none\n")
+    wait_until(lambda: list(met.unenriched.glob("*.done")), "the request is there")
+    with subprocess.Popen(met.b.command("agent", "--once"), stderr=subprocess.PIPE) as process:
+        wait_until(lambda: api.waiting, "the API is called")
+        yield process
+        process.kill()
+
+
+def test_a_run_with_once_ends_when_a_share_goes_and_does_not_come_back(
+    met: World, api: Api, once: subprocess.Popen[bytes]
+) -> None:
+    aside = put_aside(met.enriched)
+    api.release()
+    _, told = once.communicate(timeout=30)
+    assert once.returncode == ExitCode.SHARE
+    last = told.decode().splitlines()[-1]
+    assert last.startswith("roundtrip: ") and str(met.enriched) in last
+    put_back(met.enriched, aside)
+    assert met.b.run("agent", "--once").returncode == ExitCode.OK
+    assert b"one" in met.result("x.csv")
+
+
+def test_a_run_with_once_goes_on_when_a_share_comes_back_at_once(
+    met: World, api: Api, once: subprocess.Popen[bytes]
+) -> None:
+    assert once.stderr is not None
+    aside = put_aside(met.enriched)
+    api.release()
+    for line in once.stderr:
+        if b"share lost" in line:
+            put_back(met.enriched, aside)
+            break
+    once.communicate(timeout=30)
+    assert once.returncode == ExitCode.OK
+    assert b"one" in met.result("x.csv")
