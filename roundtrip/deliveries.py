@@ -10,6 +10,7 @@ from roundtrip.config import Settings
 from roundtrip.deliver.engine import Deliveries
 from roundtrip.deliver.entry import DEAD, exchange_of
 from roundtrip.deliver.make import maker
+from roundtrip.deliver.notes import Disk
 from roundtrip.deliver.runner import Runner
 from roundtrip.deliver.settings import DeliverySettings
 from roundtrip.deliver.shelf import Shelf
@@ -34,8 +35,12 @@ class Outbound:
     """Where a killed life may have left in-flight files."""
 
 
-def outbound(settings: Settings, places: Places, open_: Open, health: Health) -> Outbound:
+def outbound(
+    settings: Settings, places: Places, open_: Open, health: Health, disk: Disk
+) -> Outbound:
     """Make and open the folders of all configured deliveries; without any, nothing.
+
+    `disk` is told when there is no room for their entries.
 
     Raises:
         ShareError: one can't be made or opened.
@@ -48,7 +53,7 @@ def outbound(settings: Settings, places: Places, open_: Open, health: Health) ->
         return found
 
     for each in settings.deliveries:
-        lane, runner = _lane(each, places, opened, health)
+        lane, runner = _lane(each, places, opened, health, disk)
         lanes.append(lane)
         runners.append(runner)
     _tell_of_strangers(settings, places, health)
@@ -57,7 +62,7 @@ def outbound(settings: Settings, places: Places, open_: Open, health: Health) ->
 
 
 def _lane(
-    each: DeliverySettings, places: Places, open_: Open, health: Health
+    each: DeliverySettings, places: Places, open_: Open, health: Health, disk: Disk
 ) -> tuple[Lane, Runner]:
     folder = places.deliveries / each.name
     try:
@@ -74,7 +79,7 @@ def _lane(
             words = f"delivery {each.name} is held up: {text}"
             health.report(f"deliver.{each.name}", words, Severity.WARNING)
 
-    runner = Runner(each, shelf, folder, maker(each), trouble=trouble)
+    runner = Runner(each, shelf, folder, maker(each), trouble=trouble, disk=disk)
     return Lane(each, due, shelf, runner.push), runner
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from roundtrip.dispatch.room import Room
 from roundtrip.dispatch.settings import QueueSettings
 from roundtrip.enrich.settings import HttpSettings
 from roundtrip.errors import BusyError, ConfigError, ShareError
+from roundtrip.ledgers import PURGE, Ledger, ledger_at
 from roundtrip.places import Places
 from roundtrip.protocol.names import Namer
 from roundtrip.queue.address import broker
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from roundtrip.dispatch.worker import Worker
 
 _MOST = 1_000_000
+_PURGED = 60.0  # seconds that a command which purges a place's ledger is waited for
+_PAUSE = 0.05  # seconds between two looks whether it is done
 
 
 def open_broker(settings: QueueSettings) -> Broker:
@@ -65,9 +70,9 @@ class Place:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.ledger = path / "ledger.sqlite"
+        self.ledger: Ledger = ledger_at(path)
         self.scratch = path / "scratch"
-        self._lock = AgentLock(path / "lock")
+        self._lock = AgentLock(self.ledger.lock)
         self._name = path / "name"
 
     def enter(self) -> str | None:
@@ -119,8 +124,9 @@ def build_worker(settings: Settings, concurrency: int) -> tuple[Worker, Place, s
     place.sign(name)
     room = Room(queue.folder)
     folder = JobFolder(room)
+    own_store = SqliteStore(place.ledger.file, max_bytes=settings.cache_size)
     store = SharedStore(
-        SqliteStore(place.ledger, max_bytes=settings.cache_size), SharedCounters(room)
+        own_store, SharedCounters(room), lambda: own_store.watch_wishes(place.ledger.wishes)
     )
     enricher = Enricher(settings.pipelines, hosts=settings.hosts, store=store)
     whoami = {"host": socket.gethostname(), "version": __version__}
@@ -143,11 +149,21 @@ def build_worker(settings: Settings, concurrency: int) -> tuple[Worker, Place, s
 def _free_place(workers: Path) -> tuple[Place, str | None]:
     for number in itertools.count(1):
         place = Place(workers / str(number))
-        try:
-            return place, place.enter()
-        except BusyError:
-            continue
+        with suppress(BusyError):
+            return place, _entered(place)
     raise AssertionError
+
+
+def _entered(place: Place) -> str | None:
+    """See `Place.enter`; `cache purge` is waited for: in another place, a ledger is missed."""
+    until = time.monotonic() + _PURGED
+    while True:
+        try:
+            return place.enter()
+        except BusyError as error:
+            if PURGE not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE)
 
 
 def room_for(settings: Settings) -> int:

@@ -41,13 +41,22 @@ class Exporter:
 
     `listen` is HOST:PORT; port 0 is any that is free. `signs` is the folder where the other side,
     of role `peer`, leaves its life signs: on this host's disk, so that its times are ours.
+    `beside` makes metrics in the thread of a scrape: what needs the disk, and not the event loop.
     """
 
-    def __init__(self, listen: str, source: Source, signs: Path, peer: str) -> None:
+    def __init__(
+        self,
+        listen: str,
+        source: Source,
+        signs: Path,
+        peer: str,
+        beside: Callable[[], Iterable[Metric]] = tuple,
+    ) -> None:
         self._listen = listen
         self._source = source
         self._signs = signs
         self._peer = peer
+        self._beside = beside
         self._server: _Server | None = None
 
     def start(self) -> None:
@@ -59,7 +68,12 @@ class Exporter:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(
-            _Collector(asyncio.get_running_loop(), self._source, lambda: self._age_of_peer())
+            _Collector(
+                asyncio.get_running_loop(),
+                self._source,
+                lambda: self._age_of_peer(),
+                self._beside,
+            )
         )
         host, _, port = self._listen.rpartition(":")
         try:
@@ -107,10 +121,12 @@ class _Collector(Collector):
         loop: asyncio.AbstractEventLoop,
         source: Source,
         age_of_peer: Callable[[], float | None],
+        beside: Callable[[], Iterable[Metric]],
     ) -> None:
         self._loop = loop
         self._source = source
         self._age_of_peer = age_of_peer
+        self._beside = beside
 
     def describe(self) -> list[Metric]:
         """Nothing: it would need the loop, which waits for the registration."""
@@ -127,6 +143,7 @@ class _Collector(Collector):
             found = []
         lag = time.monotonic() - asked
         yield from found
+        yield from self._beside()
         text = "Time that the agent's event loop took to answer this scrape."
         yield GaugeMetricFamily("roundtrip_loop_lag_seconds", text, value=lag)
 

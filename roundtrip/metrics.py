@@ -5,6 +5,7 @@ Loaded only where `metrics.listen` is set.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -27,6 +28,7 @@ from roundtrip.roles.responder import Responder
 from roundtrip.roles.tally import BOUNDS, Tally
 
 if TYPE_CHECKING:
+    from roundtrip.dispatch.supervision import QueueFigures
     from roundtrip.enrich.limits import Figures as HostFigures
 
 
@@ -76,18 +78,31 @@ def _canary(canary: Canary) -> Iterator[Metric]:
 
 def _deliveries(runners: Sequence[Runner]) -> Iterator[Metric]:
     due = _family("deliveries_due", "Parcels that are still to be delivered.", "delivery")
+    failing = _family("deliveries_failing", "Those of them that were tried in vain.", "delivery")
+    text = "Time since the oldest of the failing became due; 0 without any."
+    age = _family("deliveries_failing_age_seconds", text, "delivery")
     results = CounterMetricFamily(
         "roundtrip_deliveries",
         "Attempts at delivering, by what became of them.",
         labels=("delivery", "result"),
     )
     for runner in runners:
-        name, count = runner.settings.name, runner.count
+        name, count, since = runner.settings.name, runner.notes.count, runner.notes.failing
         due.add_metric((name,), float(runner.waiting + runner.running))
+        failing.add_metric((name,), float(len(since)))
+        now = time.time()
+        age.add_metric((name,), max(now - min(since.values(), default=now), 0.0))
         numbers = {"delivered": count.delivered, "failed": count.failed, "dead": count.dead}
         for result, number in numbers.items():
             results.add_metric((name, result), float(number))
-    yield from (due, results)
+    yield from (due, failing, age, results)
+
+
+def dead_metrics(counts: Mapping[str, int]) -> Iterator[Metric]:
+    """How many parcels of each delivery are dead."""
+    if counts:
+        text = "Parcels that nobody tries to deliver any more."
+        yield _gauges("deliveries_dead", text, "delivery", counts)
 
 
 def _exchanges(stages: Mapping[str, object], tally: Tally) -> Iterator[Metric]:
@@ -150,6 +165,23 @@ def _work(tally: Tally) -> Iterator[Metric]:
     yield _counter("calls", "Calls made, repeated ones included.", work["calls"])
     yield _counter("calls_saved", "Calls not made, as the answer was known.", work["cached"])
     yield _counter("withdrawals", "Requests withdrawn before their answer.", tally.withdrawn)
+
+
+def queue_metrics(found: QueueFigures | None) -> Iterator[Metric]:
+    """The queue between host B's agent and its workers; nothing before it was looked at."""
+    if found is None:
+        return
+    if found.depth is not None:
+        counts = {key: count for key, count in found.depth._asdict().items() if count is not None}
+        yield _gauges("queue_messages", "Messages at the broker.", "state", counts)
+    workers = found.workers.values()
+    working = sum(said.get("works") is True for said in workers)
+    states = {"working": working, "standby": len(workers) - working}
+    yield _gauges("queue_workers", "Living workers.", "state", states)
+    jobs = [said.get("jobs") for said in workers]
+    text = "Jobs that living workers have in hand."
+    yield _gauge("queue_jobs", text, sum(number for number in jobs if isinstance(number, int)))
+    yield _gauge("queue_age_seconds", "Time since the queue was looked at.", found.age)
 
 
 def host_metrics(hosts: Sequence[HostFigures], now: float) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ state/deliveries/<delivery>/dead/    tried no more, until somebody asks for it
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -22,6 +23,7 @@ from roundtrip.errors import InputError, ShareError
 from roundtrip.places import Places
 from roundtrip.shares.posix import PosixFolder
 
+_TICK = 1_000_000_000  # ns; more than any file system's times are apart
 _READ = 1000  # entries of one queue that are read for a summary; the others are only counted
 
 
@@ -169,6 +171,38 @@ class _Opened:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+
+class DeadCounts:
+    """How many parcels of each configured delivery are dead; commands change that, too.
+
+    A folder is listed again only when it has changed: this is asked at every scrape.
+    """
+
+    def __init__(self, settings: Settings, places: Places) -> None:
+        own = settings.deliveries if settings.role == "a" else ()
+        self._folders = {each.name: places.deliveries / each.name / DEAD for each in own}
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> dict[str, int]:
+        """The counts by delivery; one whose folder can't be read is left out. Blocks."""
+        found = {}
+        for name, folder in self._folders.items():
+            try:
+                found[name] = self._count(name, folder)
+            except OSError:  # Not made yet, or not for this user.
+                continue
+        return found
+
+    def _count(self, name: str, folder: Path) -> int:
+        changed = folder.stat().st_mtime_ns
+        stamp, count = self._known.get(name, (0, 0))
+        if stamp != changed:
+            count = sum(exchange_of(entry.name) is not None for entry in os.scandir(folder))
+            # Within one tick of the kernel's clock, the next change has the same time.
+            settled = time.time_ns() - changed > _TICK
+            self._known[name] = (changed if settled else 0, count)
+        return count
 
 
 def queues(settings: Settings, places: Places) -> Iterator[Queue]:

@@ -181,8 +181,8 @@ class Agent:
         """Work until `stop`, or with `once` until nothing is left to do now.
 
         Raises:
-            ShareError: a share or folder can't be used at the start or, with `once`, goes and is not
-                back in a few seconds.
+            ShareError: a share or folder can't be used at the start; with `once`, it goes and
+                is not back in a few seconds.
             BusyError: another agent does this already.
         """
         try:

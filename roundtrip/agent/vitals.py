@@ -23,9 +23,13 @@ from roundtrip.protocol.names import Namer
 from roundtrip.protocol.states import Role
 from roundtrip.roles.health import Health, Severity
 from roundtrip.roles.space import is_full
+from roundtrip.shares import files, writing
 from roundtrip.shares.port import Folder
 
 log = logging.getLogger("roundtrip.agent")
+
+_BLOCK = 4096  # bytes of disk
+_SPARE = 1024  # bytes that the next report may be longer, and still find room in the same blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,25 @@ class Vitals:
             self._stale = False
             content = json.dumps(self._report(), indent=1).encode()
             try:
-                await self._state.replace(self._settings.file, content)
-            except OSError as error:  # A full disk, say: the log has the conditions, too.
+                await self._put(content)
+            except OSError as error:  # The log has the conditions, too.
                 log.warning("health not written", extra={"error": str(error)})
         self._writing = None
+
+    async def _put(self, content: bytes) -> None:
+        """Write the file; on a full disk over what it held, or nobody would see what is wrong."""
+        left = -len(content) % _BLOCK
+        roomy = content if left >= _SPARE else content.ljust(len(content) + left + 1)
+        try:
+            await self._state.replace(self._settings.file, roomy)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            folder = files.open_folder(self._state.label)
+            try:
+                writing.overwrite(folder, self._settings.file, content)
+            finally:
+                os.close(folder)
 
     def _report(self) -> dict[str, Any]:
         conditions = [condition._asdict() for condition in self._health.conditions()]

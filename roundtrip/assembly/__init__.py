@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,12 @@ from roundtrip.agent.agent import Agent, AgentPlaces, AgentSettings
 from roundtrip.agent.shares import RemoteSettings, SharePair
 from roundtrip.assembly.parts import Opened, Parts
 from roundtrip.assembly.requester import employ_requester
-from roundtrip.assembly.responder import employ_responder
+from roundtrip.assembly.responder import Engine, employ_responder
 from roundtrip.config import Settings
 from roundtrip.places import Places
 from roundtrip.protocol.names import INTERNAL_FOLDER
 from roundtrip.protocol.states import Role
+from roundtrip.queues import DeadCounts
 from roundtrip.roles.health import Health
 from roundtrip.roles.peer import PeerWatch
 from roundtrip.shares.lock import AgentLock
@@ -25,8 +26,6 @@ from roundtrip.watch import WatchSettings
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-
-    from roundtrip.enrich.limits import Figures as HostFigures
 
 
 def build_agent(settings: Settings) -> Agent:
@@ -44,18 +43,18 @@ def build_agent(settings: Settings) -> Agent:
     agent = _agent(settings, shares, kept)
     agent.peer = _peer(settings, places, agent.health)
     parts = Parts(agent, settings, places, shares, opened)
-    hosts = None
+    engine = None
     if places.role is Role.REQUESTER:
         employ_requester(parts)
     else:
-        hosts = employ_responder(parts).hosts
+        engine = employ_responder(parts)
     agent.on_end(opened.close)
     if settings.look is not None:
         from roundtrip.doorbell import Doorbell
 
         agent.export(Doorbell(*settings.look, agent.look))
     if settings.metrics_listen is not None:
-        _export(agent, settings.metrics_listen, places, hosts)
+        _export(parts, settings.metrics_listen, engine)
     return agent
 
 
@@ -98,16 +97,20 @@ def _shares(settings: Settings, places: Places, pins: PosixFolder) -> SharePair:
     )
 
 
-def _export(
-    agent: Agent, listen: str, places: Places, hosts: Callable[[], list[HostFigures]] | None
-) -> None:
+def _export(parts: Parts, listen: str, engine: Engine | None) -> None:
     from roundtrip.exporter import Exporter  # Nobody else pays for a web server.
-    from roundtrip.metrics import agent_metrics, host_metrics
+    from roundtrip.metrics import agent_metrics, dead_metrics, host_metrics, queue_metrics
+
+    agent, places = parts.agent, parts.places
 
     def source(peer_age: float | None) -> Iterator[Metric]:
         yield from agent_metrics(agent.figures(), __version__, peer_age)
-        if hosts is not None:
-            yield from host_metrics(hosts(), time.time())
+        if engine is not None and engine.hosts is not None:
+            yield from host_metrics(engine.hosts(), time.time())
+        if engine is not None and engine.queue is not None:
+            yield from queue_metrics(engine.queue())
 
+    dead = DeadCounts(parts.settings, places)
     peer = Role.RESPONDER if places.role is Role.REQUESTER else Role.REQUESTER
-    agent.export(Exporter(listen, source, places.home / INTERNAL_FOLDER, peer.value))
+    signs = places.home / INTERNAL_FOLDER
+    agent.export(Exporter(listen, source, signs, peer.value, lambda: dead_metrics(dead.look())))

@@ -31,9 +31,9 @@ def employ_requester(parts: Parts) -> None:
     """Give the agent role a."""
     agent, settings, places = parts.agent, parts.settings, parts.places
     desk = places.desk(durable=parts.opened.durable)
-    beyond = outbound(settings, places, parts.opened.own, agent.health)
-    parts.opened.add(*(getattr(desk, field.name) for field in fields(desk)))
     admission = _admission(parts, desk.pending)
+    beyond = outbound(settings, places, parts.opened.own, agent.health, admission.home)
+    parts.opened.add(*(getattr(desk, field.name) for field in fields(desk)))
     places.cancels.mkdir(mode=0o700, exist_ok=True)
     cancels = Wishes(parts.opened.folder(places.cancels))
     requester = _requester(parts, desk, admission, beyond, cancels)
@@ -118,7 +118,8 @@ def _beside(
 
 def _admission(parts: Parts, pending: Folder) -> Admission:
     limits, agent = parts.settings.limits, parts.agent
-    room = parts.room(Disk("state", "files in the outbox, answers in Enriched"), pending)
+    waits = "files in the outbox, answers in Enriched, what deliveries came to"
+    room = parts.room(Disk("state", waits), pending)
     away = Disk("unenriched", "exchanges in state/pending")
     return Admission(
         InFlight(limits.in_flight_exchanges, limits.in_flight_bytes),

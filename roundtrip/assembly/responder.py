@@ -18,6 +18,7 @@ from roundtrip.roles.space import Disk
 from roundtrip.shares.port import Folder
 
 if TYPE_CHECKING:
+    from roundtrip.dispatch.supervision import QueueFigures
     from roundtrip.enrich import Enricher
     from roundtrip.enrich.limits import Figures as HostFigures
     from roundtrip.enrich.results import Progress
@@ -88,6 +89,7 @@ class Engine:
     open: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     hosts: Callable[[], list[HostFigures]] | None = None
+    queue: Callable[[], QueueFigures | None] | None = None
     details: Callable[[], dict[str, Any]] = dict
 
 
@@ -97,7 +99,8 @@ def _engine(parts: Parts) -> Engine:
         from roundtrip.dispatching import build_desk
 
         desk = build_desk(settings, parts.agent.health)
-        return Engine(desk, desk.open, desk.aclose, details=desk.details)
+        last = desk.supervision.last
+        return Engine(desk, desk.open, desk.aclose, queue=last, details=desk.details)
     from roundtrip.enrich import Enricher  # Only role b pays for an HTTP client.
     from roundtrip.enrich.store.sqlite import SqliteStore
 

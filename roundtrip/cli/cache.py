@@ -9,15 +9,11 @@ import time
 from typing import TYPE_CHECKING
 
 from roundtrip.cli.values import duration
-from roundtrip.errors import BusyError, ExitCode
+from roundtrip.errors import ExitCode
 
 if TYPE_CHECKING:
     from roundtrip.enrich.store.figures import Figures, Step
-    from roundtrip.enrich.store.wishes import Wish
     from roundtrip.places import Places
-
-_PAUSE = 0.05  # seconds between two looks whether the agent is done
-_SLOW = 3.0  # seconds after which we say what we wait for
 
 
 def add_parser(
@@ -49,30 +45,36 @@ def add_parser(
 
 
 def stats(args: argparse.Namespace) -> int:
-    """Print figures, with or without a running agent."""
+    """Print figures, with or without a running agent or worker."""
     places = _places(args)
     if places is None:
         return ExitCode.USAGE
     from roundtrip.enrich.store.figures import figures
-    from roundtrip.enrich.store.schema import FILE
+    from roundtrip.ledgers import ledgers
 
-    found = figures(places.state / FILE)
-    print(json.dumps(found, indent=2) if args.json else _table(found))
+    own, *workers = [figures(each.file) for each in ledgers(places)]
+    if args.json:
+        print(json.dumps({**own, "workers": workers}, indent=2))
+    else:
+        shown = [own, *workers] if own["disk"] or not workers else workers
+        print("\n\n".join(map(_table, shown)))
     return ExitCode.OK
 
 
 def purge(args: argparse.Namespace) -> int:
-    """Remove what the arguments name, or have the running agent do it; print how many went."""
+    """Remove what the arguments name, or have who runs do it; print how many went."""
     limited = args.step is not None or args.older_than is not None
     if limited == args.all:
         args.parser.error("say what to remove: --step, --older-than (or both), or else --all")
     places = _places(args)
     if places is None:
         return ExitCode.USAGE
+    from roundtrip.cli.cache_purge import purged
     from roundtrip.enrich.store.wishes import Wish
+    from roundtrip.ledgers import ledgers
 
     before = None if args.older_than is None else time.time() - args.older_than
-    removed = _purged(places, Wish(args.step, before))
+    removed = purged(list(ledgers(places)), Wish(args.step, before))
     print("1 cached answer removed" if removed == 1 else f"{removed} cached answers removed")
     return ExitCode.OK
 
@@ -91,53 +93,6 @@ def _places(args: argparse.Namespace) -> Places | None:
         file=sys.stderr,
     )
     return None
-
-
-def _purged(places: Places, wish: Wish) -> int:
-    """Fulfil the wish under the agent's lock, or through the agent that holds it.
-
-    An agent may stop or start meanwhile, so both are tried in turn.
-    """
-    from roundtrip.enrich.store import wishes
-    from roundtrip.enrich.store.schema import FILE
-
-    if not (places.state / FILE).exists():
-        return 0
-    path, began, told = None, time.monotonic(), False
-    try:
-        while True:
-            removed = wishes.result(path) if path else None
-            if removed is None:
-                removed = _removed_here(places, wish)
-            if removed is not None:
-                return removed
-            path = path or wishes.make(places.state / wishes.FOLDER, wish)
-            if not told and time.monotonic() - began > _SLOW:
-                told = True
-                print("waiting for the agent that runs here", file=sys.stderr)
-            time.sleep(_PAUSE)
-    finally:
-        if path is not None:
-            wishes.withdraw(path)
-
-
-def _removed_here(places: Places, wish: Wish) -> int | None:
-    """Fulfil the wish in this process; None while an agent has the file."""
-    from roundtrip.enrich.store.desk import purged
-    from roundtrip.enrich.store.schema import FILE
-    from roundtrip.shares.lock import AgentLock, holder_of
-
-    if holder_of(places.lock) is not None:
-        return None
-    lock = AgentLock(places.lock)
-    try:
-        lock.acquire()
-    except BusyError:
-        return None  # an agent started just now
-    try:
-        return purged(places.state / FILE, wish)
-    finally:
-        lock.release()
 
 
 def _table(found: Figures) -> str:

@@ -18,6 +18,7 @@ from roundtrip.config.deliver_models import (
 )
 from roundtrip.config.document import Path as Keys
 from roundtrip.config.filling import Filling
+from roundtrip.config.texts import proxy_of
 from roundtrip.deliver.settings import (
     OUTCOMES,
     Action,
@@ -137,13 +138,18 @@ def _webhook(filling: Filling, at: Keys, model: WebhookModel) -> WebhookSettings
     headers = {
         name: filling.own((*at, "headers", name), text) for name, text in model.headers.items()
     }
-    secret = model.secret
+    given, proxy = model.secret or [], model.proxy
+    where: list[Keys] = [(*at, "secret", number) for number in range(len(given))]
+    if len(given) == 1:
+        where = [(*at, "secret")]  # As most files have it: not in a list.
+    secrets = tuple(map(filling.own_checked, where, given, [key_of] * len(given)))
     return WebhookSettings(
         url=filling.own_url((*at, "url"), model.url),
         method=model.method,
         body=model.body,
         headers=headers,
-        secret=None if secret is None else filling.own_checked((*at, "secret"), secret, key_of),
+        secrets=secrets,
+        proxy=None if proxy is None else filling.own_checked((*at, "proxy"), proxy, proxy_of),
         ca=filling.file((*at, "ca"), model.ca),
     )
 

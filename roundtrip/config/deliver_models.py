@@ -31,19 +31,19 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, AfterValidator(names.check_mail_address)]
 Pattern = Annotated[str, AfterValidator(texts.check_pattern)]
 PlainUrl = Annotated[str, AfterValidator(texts.check_plain_url)]
+ProxyUrl = Annotated[str, AfterValidator(texts.check_proxy)]
 Templates = Annotated[list[LocalTemplate], Field(min_length=1)]
-OneOrMore = Annotated[
-    Templates,
-    BeforeValidator(lambda to: [to] if isinstance(to, str) else to),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
-            ]
-        }
-    ),
-]
+_listed = BeforeValidator(lambda given: [given] if isinstance(given, str) else given)
+_one_or_more = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "string", "minLength": 1},
+            {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        ]
+    }
+)
+OneOrMore = Annotated[Templates, _listed, _one_or_more]
+Secrets = Annotated[list[Secret], Field(min_length=1), _listed, _one_or_more]
 
 
 class MailServerModel(Model):
@@ -111,7 +111,10 @@ class WebhookModel(Model):
         default="event", description="JSON about the file, or the file itself."
     )
     headers: dict[HeaderName, Secret] = Field(default={}, description="Further headers.")
-    secret: Secret | None = Field(default=None, description="What it is signed with: whsec_...")
+    secret: Secrets | None = Field(
+        default=None, description="What it is signed with: whsec_..., the newest first."
+    )
+    proxy: ProxyUrl | None = Field(default=None, description="http:// URL of a proxy to it.")
     ca: PathText | None = Field(
         default=None, description="PEM file of the authorities that are believed."
     )

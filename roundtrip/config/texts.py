@@ -20,6 +20,7 @@ REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>" + SECRET_NAME + r")\}")
 
 _FIELD_NAME = re.compile(r"[\w.-]+")
 _PLAIN_FIELD = re.compile(r"\{[\w.-]+\}")
+_NOT_A_PROXY = "is not http:// and a host; write it like http://proxy.example.org:3128"
 _NOT_A_FIELD = (
     "has a brace that is not a {field}; a field is a name of letters, digits, '_', '-' and '.'"
 )
@@ -132,6 +133,28 @@ def check_plain_url(text: str) -> str:
     if fields(unreferenced(text)):
         raise ValueError("has a {field}, and this URL is the same for every file; write it out")
     return text
+
+
+def check_proxy(text: str) -> str:
+    """Check the URL of a proxy, which may hold secrets but no fields.
+
+    A reference at the very beginning hides the host: it is checked again when it is filled in.
+    """
+    check_secret(text)
+    if not text.startswith("${"):
+        proxy_of(REFERENCE.sub("x", text))
+    return text
+
+
+def proxy_of(url: str) -> str:
+    """Check the URL of a proxy: http, a host, and nothing after its port."""
+    if not url.lower().startswith("http://"):
+        raise ValueError(_NOT_A_PROXY)
+    check_origin(url)
+    parts = urlsplit(url)
+    if parts.path.rstrip("/") or parts.query:
+        raise ValueError(_NOT_A_PROXY)
+    return url
 
 
 def check_pattern(text: str) -> str:

@@ -23,14 +23,16 @@ class Agenda:
         self.put_back(exchange, 0.0)
         return True
 
-    def hasten(self, exchange: str) -> None:
-        """Something is due now, even if it was to wait."""
-        waiting = [each for each in self._heap if each[1] != exchange]
+    def hasten(self, *exchanges: str) -> None:
+        """These are due now, even if they were to wait; nothing is done for one that was taken."""
+        wanted = set(exchanges)
+        waiting = [each for each in self._heap if each[1] not in wanted]
         if len(waiting) != len(self._heap):
+            self._known -= {exchange for _, exchange in self._heap} & wanted
             heapq.heapify(waiting)
             self._heap = waiting
-            self._known.discard(exchange)
-        self.add(exchange)
+        for exchange in exchanges:
+            self.add(exchange)
 
     def next(self) -> float | None:
         """When the first one is due; None if nothing waits."""

@@ -1,6 +1,6 @@
 """The `http` delivery: a signed request for each file, to one URL that no file can change.
 
-    parcel -> body: JSON about it, or its bytes -> signature -> request -> status
+    parcel -> body: JSON about it, or its bytes -> signatures -> request -> status
 
 The standard library's client is enough for one request now and then, and role a need not load the
 one that role b calls its APIs with. It blocks, so each request has a thread.
@@ -25,8 +25,9 @@ from urllib.parse import quote, unquote, urlsplit
 from roundtrip import __version__
 from roundtrip.deliver import content
 from roundtrip.deliver.port import Parcel, Undelivered, printable
+from roundtrip.deliver.proxy import AUTHENTICATION_REQUIRED, PlainByProxy, Proxy, TunnelByProxy
 from roundtrip.deliver.settings import DeliverySettings, WebhookSettings
-from roundtrip.deliver.signature import key_of, message_id, signature
+from roundtrip.deliver.signature import key_of, message_id, signatures
 from roundtrip.deliver.threads import beside
 from roundtrip.template import Url
 
@@ -41,11 +42,13 @@ class Webhook:
     def __init__(self, settings: DeliverySettings, action: WebhookSettings) -> None:
         self._settings = action
         self._timeout = settings.timeout
-        self._key = None if action.secret is None else key_of(action.secret)
+        self._keys = [key_of(secret) for secret in action.secrets]
         url, parts = Url(action.url, {}), urlsplit(action.url)
         self._is_tls = parts.scheme.lower() == "https"
         self._host, self._port = parts.hostname or "", parts.port
-        self._target = url.target({})
+        self._proxy = None if action.proxy is None else Proxy.of(action.proxy)
+        self._asks_proxy = self._proxy is not None and not self._is_tls
+        self._target = url.render({}) if self._asks_proxy else url.target({})
         self._own = {name: text.encode() for name, text in action.headers.items()}
         if url.userinfo:
             pair = base64.b64encode(unquote(url.userinfo).encode())
@@ -61,6 +64,8 @@ class Webhook:
             return request.made(self._settings.method, self._target, body, headers)
 
         status, retry_after, said = await beside(send, request.cut)
+        if self._proxy and self._asks_proxy and status == AUTHENTICATION_REQUIRED:
+            raise Undelivered(True, f"{self._host}: {self._proxy.refusal(status)}", away=True)
         if not 200 <= status < 300:
             raise judged(self._host, status, retry_after, said)
 
@@ -76,20 +81,26 @@ class Webhook:
             "Content-Length": str(body.size),
             "Idempotency-Key": parcel.id,
             **body.headers,
+            **(self._proxy.headers if self._proxy and self._asks_proxy else {}),
             **self._own,
         }
         identity, now = message_id(parcel.id), int(time.time())
         headers |= {"webhook-id": identity, "webhook-timestamp": str(now)}
-        if self._key is not None:
-            headers["webhook-signature"] = signature(self._key, identity, now, body.pieces())
+        if self._keys:
+            headers["webhook-signature"] = signatures(self._keys, identity, now, body.pieces())
         return headers
 
     def _connection(self) -> http.client.HTTPConnection:
-        if not self._is_tls:
-            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        return http.client.HTTPSConnection(
-            self._host, self._port, timeout=self._timeout, context=self._context
-        )
+        host, port, timeout = self._host, self._port, self._timeout
+        if self._proxy is None:
+            if self._is_tls:
+                return http.client.HTTPSConnection(
+                    host, port, timeout=timeout, context=self._context
+                )
+            return http.client.HTTPConnection(host, port, timeout=timeout)
+        if self._is_tls:
+            return TunnelByProxy(self._proxy, host, port, timeout, self._context)
+        return PlainByProxy(self._proxy, host, port, timeout)
 
     @cached_property
     def _context(self) -> ssl.SSLContext:

@@ -1,6 +1,6 @@
 """The `mail` delivery: one mail for each file, through the configured server (RFC 5321).
 
-    parcel -> message -> connect -> STARTTLS -> AUTH -> MAIL FROM, RCPT TO, DATA
+    parcel -> draft -> connect -> STARTTLS -> AUTH -> attach -> MAIL FROM, RCPT TO, DATA
 
 smtplib blocks, so each mail has a thread; a cancelled one has its connection cut.
 """
@@ -12,11 +12,10 @@ import smtplib
 import socket
 import ssl
 from contextlib import closing, suppress
-from email.message import EmailMessage
 from functools import cached_property
 
 from roundtrip.deliver.fields import Fielding
-from roundtrip.deliver.message import Letters
+from roundtrip.deliver.message import Draft, Letters
 from roundtrip.deliver.port import Parcel, Undelivered
 from roundtrip.deliver.settings import DeliverySettings, MailSettings, Server
 from roundtrip.deliver.threads import beside
@@ -24,7 +23,7 @@ from roundtrip.deliver.threads import beside
 log = logging.getLogger("roundtrip.deliver")
 
 _SHOWN = 300  # characters of a server's words
-_NO_SPACE = 552  # RFC 5321 section 4.2.3, RFC 1870 section 6.1: this mail is too large
+_TOO_LARGE = 552  # RFC 5321 section 4.2.3, RFC 1870 section 6.1: this mail is too large
 
 
 class Mail:
@@ -42,19 +41,18 @@ class Mail:
         posting = _Posting(self._server, self._context, self._timeout)
 
         def post() -> dict[str, tuple[int, bytes]]:
-            return posting.send(self._letters.write(parcel, fields))
+            return posting.send(self._letters.begin(parcel, fields))
 
         refused = await beside(post, posting.cut)
+        about = {"delivery": parcel.delivery, "exchange": parcel.exchange}
         if refused:
             reasons = "; ".join(f"{to}: {_words(*why)}" for to, why in refused.items())
             if any(code < 500 for code, _ in refused.values()):
                 raise Undelivered(True, f"{self._server.host} refused {reasons}")
-            log.warning(
-                "recipients refused",
-                extra={
-                    "delivery": parcel.delivery, "exchange": parcel.exchange, "reason": reasons,
-                },
-            )  # fmt: skip
+            log.warning("recipients refused", extra={**about, "reason": reasons})
+        if posting.left_out is not None:
+            reason = posting.left_out.partition("\n")[0]
+            log.warning("attachment left out", extra={**about, "reason": reason})
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
@@ -77,8 +75,10 @@ class _Posting:
         self._timeout = timeout
         self._smtp: smtplib.SMTP | None = None
         self._is_cut = False
+        self.left_out: str | None = None
+        """Why the mail went without its file, if it did."""
 
-    def send(self, mail: EmailMessage) -> dict[str, tuple[int, bytes]]:
+    def send(self, draft: Draft) -> dict[str, tuple[int, bytes]]:
         """Hand the mail over; returns the recipients that were refused, others having been taken.
 
         Raises:
@@ -88,7 +88,9 @@ class _Posting:
             smtp = self._connected()
             with closing(smtp):
                 self._prepare(smtp)
-                refused = smtp.send_message(mail)
+                room = announced(smtp)
+                self.left_out = draft.left_out(room)
+                refused = smtp.send_message(draft.finish(room))
                 with suppress(smtplib.SMTPException, OSError):  # The server has the mail.
                     smtp.quit()
             return refused
@@ -115,6 +117,7 @@ class _Posting:
             smtp.starttls(context=self._context)  # raises if the server doesn't: never in clear
         if self._server.user is not None:
             smtp.login(self._server.user, self._server.password)
+        smtp.ehlo_or_helo_if_needed()
 
     def _refused_all(self, refused: dict[str, tuple[int, bytes]]) -> Undelivered:
         reasons = "; ".join(f"{to}: {_words(*why)}" for to, why in refused.items())
@@ -130,12 +133,22 @@ class _Posting:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
+def announced(smtp: smtplib.SMTP) -> int | None:
+    """The largest mail in bytes that the server says it takes (RFC 1870); None if it doesn't."""
+    said = smtp.esmtp_features.get("size", "").strip()
+    return int(said[:15]) or None if said.isascii() and said.isdecimal() else None
+
+
 def judged(error: Exception, host: str) -> Undelivered:
     """What a failure means: of the server, of the sender, or of this mail (RFC 5321 4.2.1)."""
+    if isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError) and (
+        error.smtp_code == _TOO_LARGE
+    ):
+        said = _words(error.smtp_code, error.smtp_error)
+        return Undelivered(False, f"{host} refused the mail: {said}; is `most` too high?")
     if isinstance(error, smtplib.SMTPSenderRefused):
         text = f"{host} refused the sender: {_words(error.smtp_code, error.smtp_error)}"
-        this_mail = error.smtp_code == _NO_SPACE
-        return Undelivered(not this_mail, text, away=not this_mail)
+        return Undelivered(True, text, away=True)
     if isinstance(error, smtplib.SMTPDataError):
         text = f"{host} refused the mail: {_words(error.smtp_code, error.smtp_error)}"
         return Undelivered(error.smtp_code < 500, text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
@@ -17,6 +18,8 @@ from roundtrip.errors import RecordFault
 from roundtrip.template import Field, Template
 
 _LONGEST = 200  # characters of a subject
+_LINE, _ENCODED = 57, 78  # bytes of a file, and of the line of base64 that they make, with its end
+_REST = 16 * 1024  # bytes; more than headers and parts' borders of such a mail have
 
 
 class Letters:
@@ -35,8 +38,8 @@ class Letters:
         texts = [*self._to, *self._cc, self._subject, *([self._text] if self._text else [])]
         return [field for template in texts for field in template.fields]
 
-    def write(self, parcel: Parcel, fields: dict[str, Any]) -> EmailMessage:
-        """The mail; Undelivered when a field is missing, or no address, or the file has changed."""
+    def begin(self, parcel: Parcel, fields: dict[str, Any]) -> Draft:
+        """All but the file; Undelivered when a field is missing, or is no address."""
         try:
             to = [_address(template, fields) for template in self._to]
             cc = [_address(template, fields) for template in self._cc]
@@ -56,22 +59,63 @@ class Letters:
         mail["Message-ID"] = message_id(parcel, sender)
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notes, please
         mail["X-Roundtrip-Id"] = parcel.id
-        is_attached = self._settings.attach and parcel.size <= self._settings.most
-        if self._settings.attach and not is_attached:
-            text += _too_large(parcel, self._settings.most)
-        mail.set_content(text)
-        if is_attached:
-            kind, _, subtype = media_type(parcel).partition("/")
-            name = parcel.path.name if parcel.problem else parcel.original_name
-            mail.add_attachment(
-                whole(parcel), maintype=kind, subtype=subtype, filename=_one_line(printable(name))
-            )
-        return mail
+        return Draft(mail, text, parcel, self._settings.most if self._settings.attach else None)
 
     def _said(self, parcel: Parcel, fields: dict[str, Any]) -> str:
         if self._text is not None:
             return self._text.render(fields, printable, empty=True).rstrip("\n") + "\n"
         return summary(parcel)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A mail without its file. `most` is the largest to attach, in bytes; None: none is wanted."""
+
+    mail: EmailMessage
+    text: str
+    parcel: Parcel
+    most: int | None
+
+    def finish(self, room: int | None = None) -> EmailMessage:
+        """The mail; `room` is how many bytes the server takes in all, None: any number.
+
+        A file that is too large stays where it is, and the mail says where that is. Undelivered
+        when the file has changed.
+        """
+        reason = self.left_out(room)
+        self.mail.set_content(self.text + (f"\n{reason}" if reason else ""))
+        if self.most is not None and reason is None:
+            self._attach()
+        return self.mail
+
+    def left_out(self, room: int | None) -> str | None:
+        """Why the file is not attached though it is wanted, for whoever gets the mail."""
+        if self.most is None:
+            return None
+        size = self.parcel.size
+        if size > self.most:
+            why = f"{self.most} is the most"
+        elif room is not None and _in_mail(size) + 3 * len(self.text.encode()) > room:
+            why = f"the mail server takes {room} for a whole mail"
+        else:
+            return None
+        return (
+            f"The file is not attached: it has {size} bytes, and {why}.\n"
+            f"It is at {printable(str(self.parcel.path))} on {socket.gethostname()}.\n"
+        )
+
+    def _attach(self) -> None:
+        parcel = self.parcel
+        kind, _, subtype = media_type(parcel).partition("/")
+        name = parcel.path.name if parcel.problem else parcel.original_name
+        self.mail.add_attachment(
+            whole(parcel), maintype=kind, subtype=subtype, filename=_one_line(printable(name))
+        )
+
+
+def _in_mail(size: int) -> int:
+    """Bytes of a mail with a file of `size` bytes and hardly any text."""
+    return -(-size // _LINE) * _ENCODED + _REST
 
 
 def summary(parcel: Parcel) -> str:
@@ -85,14 +129,6 @@ def summary(parcel: Parcel) -> str:
     about |= {name: f"{value:g}" for name, value in parcel.stats.items()}
     lines += [f"{name}: {value}" for name, value in about.items() if value is not None]
     return "\n".join([*lines, f"exchange: {parcel.exchange}", ""])
-
-
-def _too_large(parcel: Parcel, most: int) -> str:
-    where = printable(str(parcel.path))
-    return (
-        f"\nThe file is not attached: it has {parcel.size} bytes, and {most} is the most.\n"
-        f"It is at {where} on {socket.gethostname()}.\n"
-    )
 
 
 def message_id(parcel: Parcel, sender: str) -> str:

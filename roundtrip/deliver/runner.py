@@ -2,7 +2,7 @@
 
 push --> agenda --> attempt, a few at once --> delivered: the entry goes
            ^                  |--> again later: the entry says when, and why
-           |                  '--> dead: the entry goes to dead/
+           |                  '--> dead: the entry goes to dead/       (all three: `Notes`)
            '-- pause of the parcel, or of all while the receiver is away
 """
 
@@ -13,12 +13,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from roundtrip.deliver.agenda import Agenda
 from roundtrip.deliver.entry import Entry
 from roundtrip.deliver.handover import Handover
+from roundtrip.deliver.notes import Disk, End, Note, Notes
 from roundtrip.deliver.pauses import pause
 from roundtrip.deliver.port import Delivery, Undelivered
 from roundtrip.deliver.presence import Presence
@@ -29,15 +29,6 @@ log = logging.getLogger("roundtrip.deliver")
 
 _LINGER = 1.0  # seconds that what is in hand has to end by itself when the agent stops
 _DISK_PAUSE = 10.0  # seconds before the queue's own folder is tried again after an error
-
-
-@dataclass(slots=True)
-class Count:
-    """What a runner has come to in this life."""
-
-    delivered: int = 0
-    failed: int = 0
-    dead: int = 0
 
 
 class Runner:
@@ -51,16 +42,18 @@ class Runner:
         make: Callable[[], Delivery],
         *,
         trouble: Callable[[str | None], None] = lambda text: None,
+        disk: Disk | None = None,
         now: Callable[[], float] = time.time,
         dice: random.Random | None = None,
     ) -> None:
         """`folder` is the shelf's; `make` may raise what `Delivery.deliver` may.
 
-        `trouble` is told why nothing can be delivered, and None once something can.
+        `trouble` is told why nothing can be delivered, and None once something can. `disk` is
+        told when the shelf's has no room.
         """
         self.settings = settings
         self.shelf = shelf
-        self.count = Count()
+        self.notes = Notes(settings.name, shelf, disk, self._disk_is_back)
         self._handover = Handover(settings, folder, make)
         self._now = now
         self._dice = dice or random.Random()
@@ -79,8 +72,13 @@ class Runner:
 
     def hasten(self, exchange: str) -> None:
         """Something is to be tried now, known or not, and the receiver even if it was away."""
+        self.notes.forget(exchange)  # Whoever wishes has written another entry.
         self._agenda.hasten(exchange)
         self._presence.hasten()
+        self._changed.set()
+
+    def _disk_is_back(self, name: str) -> None:
+        self._agenda.hasten(*self.notes.kept)
         self._changed.set()
 
     @property
@@ -171,8 +169,7 @@ class Runner:
         try:
             again = await self._try(exchange)
         except OSError as error:  # The queue's own disk.
-            log.warning("delivery held", extra=self._about(exchange, reason=str(error)))
-            again = _DISK_PAUSE
+            again = self._held(exchange, error)
         except Exception:
             log.exception("defect", extra=self._about(exchange))
             again = self.settings.max_delay
@@ -185,18 +182,24 @@ class Runner:
             self._changed.set()
             self._turned.set()
 
+    def _held(self, exchange: str, error: OSError) -> float:
+        note = self.notes.of(exchange)
+        if note is None:
+            log.warning("delivery held", extra=self._about(exchange, reason=str(error)))
+            return _DISK_PAUSE
+        return self._left(note.entry) or _DISK_PAUSE
+
     async def _try(self, exchange: str) -> float | None:
         """Try once, if it is time; returns in how many seconds to come back, None for never."""
         try:
-            entry = await self.shelf.read(exchange)
+            entry = await self._entry(exchange)
         except ValueError as error:
             log.error("delivery unreadable", extra=self._about(exchange, reason=str(error)))
             return None
         if entry is None:  # Somebody has dropped it, or we have, and were told that we hadn't.
             await self.shelf.remove(exchange)
             return None
-        left = 0.0 if entry.next is None else entry.next - self._now()
-        if 0 < left <= self.settings.max_delay:  # Else somebody has set the clock.
+        if left := self._left(entry):
             return left
         if self._presence.is_away and self._is_expired(entry):
             failure = Undelivered(False, f"expired: {self._presence.reason}")
@@ -208,44 +211,42 @@ class Runner:
             self._presence.reached()
         if found is not None:
             return await self._failed(entry, found)
-        await self._done(entry)
+        await self.notes.write(Note(entry, End.DELIVERED))
         return None
 
-    async def _done(self, entry: Entry) -> None:
-        await self.shelf.remove(entry.exchange)
-        self.count.delivered += 1
-        attempt = entry.attempts + 1
-        log.info("delivery done", extra=self._about(entry.exchange, attempt=attempt))
+    async def _entry(self, exchange: str) -> Entry | None:
+        """What is due, None if nothing is any more; first, what is known of it is written down."""
+        note = self.notes.of(exchange)
+        if note is not None:
+            try:
+                await self.notes.write(note)
+            except OSError:
+                if note.end is not End.FAILED or self._left(note.entry):
+                    raise
+                return note.entry  # It is time again: a full disk keeps no receiver waiting.
+        entry = await self.shelf.read(exchange)
+        self.notes.read(exchange, entry)
+        return entry
+
+    def _left(self, entry: Entry) -> float:
+        """Seconds until it is tried again; 0 if that is now, or somebody has set the clock."""
+        left = 0.0 if entry.next is None else entry.next - self._now()
+        return left if 0 < left <= self.settings.max_delay else 0.0
 
     async def _failed(self, entry: Entry, failure: Undelivered) -> float | None:
-        if not await self.shelf.has(entry.exchange):
-            return None  # Somebody has dropped it meanwhile.
         if failure.passing and not self._is_expired(entry):
             return await self._postpone(entry, failure)
         why = f"expired: {failure.text}" if failure.passing else failure.text
-        entry = entry.after(why, None)
-        await self.shelf.bury(entry)
-        self.count.dead += 1
-        log.error(
-            "delivery dead",
-            extra=self._about(entry.exchange, reason=entry.error, attempt=entry.attempts),
-        )
+        await self.notes.write(Note(entry.after(why, None), End.DEAD))
         return None
 
-    async def _postpone(self, entry: Entry, failure: Undelivered) -> float:
+    async def _postpone(self, entry: Entry, failure: Undelivered) -> float | None:
         again = self._pause(entry.attempts + 1)
         if failure.after is not None:
             again = min(max(again, failure.after), self.settings.max_delay)
         entry = entry.after(failure.text, self._now() + again)
-        await self.shelf.write(entry)
-        self.count.failed += 1
-        log.warning(
-            "delivery failed",
-            extra=self._about(
-                entry.exchange, reason=entry.error, attempt=entry.attempts, again=round(again, 3)
-            ),
-        )
-        return again
+        is_there = await self.notes.write(Note(entry, End.FAILED, again))
+        return again if is_there else None
 
     def _pause(self, attempts: int) -> float:
         return pause(attempts, self.settings.min_delay, self.settings.max_delay, self._dice)

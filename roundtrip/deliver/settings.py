@@ -49,21 +49,22 @@ class MailSettings:
     cc: tuple[str, ...] = ()
     reply_to: str | None = None
     attach: bool = True
-    most: int = 25 * 1024 * 1024  # bytes of an attachment; a larger file is not delivered
+    most: int = 25 * 1024 * 1024  # bytes of an attachment; a larger file is told of instead
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookSettings:
-    """An HTTP request, signed with `secret` as the specification Standard Webhooks says.
+    """An HTTP request, signed with each of `secrets` as the specification Standard Webhooks says.
 
-    `body` is `event` (JSON about the file) or `file` (the file itself).
+    `body` is `event` (JSON about the file) or `file` (the file itself). `proxy` is an http:// URL.
     """
 
     url: str = field(repr=False)  # may hold secrets
     method: str = "POST"
     body: str = "event"  # event | file
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
-    secret: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # the newest first
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
     ca: str | None = None  # file (PEM) of the authorities that are believed; None: the system's
 
 

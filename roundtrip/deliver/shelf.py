@@ -56,10 +56,14 @@ class Shelf:
 
         What is both due and dead was about to become the one or the other, and is due.
         """
-        exchanges = {exchange for name in await self.due.names() if (exchange := exchange_of(name))}
+        exchanges = await self.due_entries()
         for exchange in exchanges & set(await self.dead_entries()):
             await self._revive(exchange)
         return sorted(exchanges)
+
+    async def due_entries(self) -> set[str]:
+        """The exchanges that are due, as they are."""
+        return {exchange for name in await self.due.names() if (exchange := exchange_of(name))}
 
     async def dead_entries(self) -> list[str]:
         """The exchanges that nobody tries to deliver any more, the oldest first."""

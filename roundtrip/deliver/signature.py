@@ -1,6 +1,7 @@
 """Signatures of webhooks, as the specification Standard Webhooks 1.0 says.
 
 The receiver computes the same HMAC-SHA256 over `id.timestamp.body`, and refuses old timestamps.
+While secrets are changed, each of them signs, and the receiver takes any that it can verify.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 PREFIX = "whsec_"
 _LEAST = 24  # bytes; the specification's
@@ -31,9 +32,14 @@ def message_id(parcel_id: str) -> str:
     return parcel_id.replace(".", "%2E")
 
 
-def signature(key: bytes, identity: str, timestamp: int, body: Iterable[bytes]) -> str:
-    """The value of `webhook-signature`; the body may come in pieces."""
-    digest = hmac.new(key, f"{identity}.{timestamp}.".encode(), hashlib.sha256)
+def signatures(keys: Sequence[bytes], identity: str, timestamp: int, body: Iterable[bytes]) -> str:
+    """The value of `webhook-signature`: one for each key, in their order, with spaces between.
+
+    The body may come in pieces, and is read once.
+    """
+    begin = f"{identity}.{timestamp}.".encode()
+    digests = [hmac.new(key, begin, hashlib.sha256) for key in keys]
     for piece in body:
-        digest.update(piece)
-    return "v1," + base64.b64encode(digest.digest()).decode()
+        for digest in digests:
+            digest.update(piece)
+    return " ".join("v1," + base64.b64encode(digest.digest()).decode() for digest in digests)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from roundtrip.dispatch.room import QUOTA, Room, maybe_read, put_new
 from roundtrip.enrich.store.port import Cache, Counters, Ledger, Store
@@ -86,11 +86,19 @@ def _forget_older(folder: int, key: str, when: str, names: Iterable[str]) -> Non
 class SharedStore:
     """A worker's own store, but for the counters."""
 
-    def __init__(self, own: Store, counters: Counters) -> None:
+    def __init__(
+        self, own: Store, counters: Counters, opened: Callable[[], None] = lambda: None
+    ) -> None:
+        """`opened` is called each time that it was opened."""
         self._own = own
+        self._opened = opened
         self.counters = counters
-        self.open, self.room = own.open, own.room
-        self.durable, self.aclose = own.durable, own.aclose
+        self.room, self.durable, self.aclose = own.room, own.durable, own.aclose
+
+    async def open(self) -> None:
+        """See `Store`."""
+        await self._own.open()
+        self._opened()
 
     @property
     def ledger(self) -> Ledger:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from roundtrip.dispatch.folder import JobFolder, Listing
 from roundtrip.dispatch.link import Link
 from roundtrip.dispatch.roll import LATE, Roll
 from roundtrip.dispatch.tasks import ended
+from roundtrip.queue.port import Depth
 from roundtrip.roles.health import Health, Severity
 
 log = logging.getLogger("roundtrip.dispatch")
@@ -19,6 +21,17 @@ _BEATS = 5  # between two rounds
 _ROUNDS = 2  # that a job is seen without message and worker, before it is published again
 FOLDER = "queue.folder"
 WORKERS = "queue.workers"
+
+
+class QueueFigures(NamedTuple):
+    """The queue as the last round found it, `age` seconds ago.
+
+    `depth` is None while the broker can't be asked. `workers` are the living, and what each says.
+    """
+
+    depth: Depth | None
+    workers: Mapping[str, Mapping[str, Any]]
+    age: float
 
 
 class Supervision:
@@ -50,7 +63,8 @@ class Supervision:
         self._idle_rounds: dict[str, int] = {}
         self._rounds = 0
         self._task: asyncio.Task[None] | None = None
-        self._depth: dict[str, Any] = {}
+        self._depth: Depth | None = None
+        self._ended: float | None = None  # when the last round was done
 
     def start(self) -> None:
         """Begin, inside the running event loop."""
@@ -64,7 +78,14 @@ class Supervision:
     def figures(self) -> dict[str, Any]:
         """What `status` shows: the queue's depth and the workers, as of the last round."""
         workers = [{"worker": name, **said} for name, said in sorted(self._roll.told.items())]
-        return {"dispatch": "queue", **self._depth, "workers": workers}
+        depth = {} if self._depth is None else self._depth._asdict()
+        return {"dispatch": "queue", **depth, "workers": workers}
+
+    def last(self) -> QueueFigures | None:
+        """What the last round found, without asking anybody; None before the first."""
+        if self._ended is None:
+            return None
+        return QueueFigures(self._depth, self._roll.told, time.monotonic() - self._ended)
 
     async def _run(self) -> None:
         while True:
@@ -84,8 +105,8 @@ class Supervision:
         for name in set(self._waiting()) - (listing.asked - listing.done):
             self._wake(name)  # It is done, or somebody has taken the job away.
         await self._roll.read()
-        depth = await self._link.depth()
-        self._depth = {} if depth is None else depth._asdict()
+        depth = self._depth = await self._link.depth()
+        self._ended = time.monotonic()
         self._judge_workers()
         if self.figures() != before:
             self._health.on_change()  # What is told of us is written down anew.

@@ -59,10 +59,11 @@ def targets(settings: Settings) -> dict[tuple[str, int], str]:
         action = each.action
         if isinstance(action, MailSettings):
             found.setdefault((action.server.host, action.server.port), each.name)
-        elif isinstance(action, WebhookSettings) and written(action.url) == action.url:
-            parts = urlsplit(action.url)
-            port = parts.port or _PORTS.get(parts.scheme.lower(), 443)
-            found.setdefault((parts.hostname or "", port), each.name)
+        elif isinstance(action, WebhookSettings):
+            parts = urlsplit(action.proxy or action.url)
+            host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme.lower(), 443)
+            if written(host) == host:
+                found.setdefault((host, port), each.name)
         elif isinstance(action, AmqpSettings | RedisSettings) and written(action.url) == action.url:
             found.setdefault(place(action.url), each.name)
     return found

@@ -140,6 +140,11 @@ class Admission:
             self.entrance.answered(exchange)
         self.call()
 
+    def stuck(self, exchange: str, error: OSError) -> None:
+        """Our own disk is too full for what is left to do after an answer: tell, and wake it."""
+        # Under another name than its own, which nothing waits under once it is answered.
+        self.home.refused(f"{exchange}~", error, wake=lambda name: self._wake(exchange))
+
     def call(self) -> None:
         """Wake those whose turn it is now."""
         if self.window.waiting:

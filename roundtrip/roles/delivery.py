@@ -69,6 +69,10 @@ class Delivery:
         await self._outgoing.start({name.removesuffix(PROBLEM_COPY) for name in names})
         return copies
 
+    async def mentioned(self) -> set[str]:
+        """The names in failed/ that somebody is still to be told of."""
+        return await self._outgoing.mentioned()
+
     async def _is_set_aside(self, exchange: str) -> bool:
         """Whether an earlier life has moved a failed exchange's original to failed/."""
         original_name = (await self._tickets.of(exchange)).original_name

@@ -12,10 +12,13 @@ due.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 from roundtrip.deliver.entry import Entry, content_of, file_of
 from roundtrip.deliver.settings import DeliverySettings
@@ -88,6 +91,20 @@ class Outgoing:
         for lane in self._lanes:
             if await lane.folder.stat(file_of(exchange)):
                 lane.push(exchange)
+
+    async def mentioned(self) -> set[str]:
+        """The names in failed/ that somebody is still to be told of: they stay until then."""
+        found = set()
+        for lane in self._lanes:
+            if Outcome.FAILED not in lane.settings.on:
+                continue
+            for exchange in await lane.shelf.due_entries():
+                with suppress(ValueError):  # It is told of when it is to be delivered.
+                    entry = await lane.shelf.read(exchange)
+                    if entry is not None and entry.original is not None:
+                        found |= {PurePath(entry.path).name, PurePath(entry.original).name}
+                await asyncio.sleep(0)
+        return found
 
     async def sending(
         self,

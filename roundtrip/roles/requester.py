@@ -143,7 +143,8 @@ class Requester(Side):
         if self._cleaner.is_due():
             found = await drop_leftovers(self._desk, self._is_open, self._cleaner.began)
             self._cleaner.told("leftovers", *found)
-            self._cleaner.begin(needed=self.pending | self._closing | self._unfinished)
+            own = self.pending | self._closing | self._unfinished
+            self._cleaner.begin(needed=own | await self._delivery.mentioned())
 
     def _is_open(self, exchange: str) -> bool:
         return any(exchange in own for own in (self.pending, self._closing, self._unfinished))
@@ -214,7 +215,10 @@ class Requester(Side):
                 self.canary.lost(exchange)
             return 0.0
         except OSError as error:
-            if not is_full(error) or share_of(error) is not None or exchange not in self.pending:
+            if not is_full(error) or share_of(error) is not None:
+                raise
+            if exchange not in self.pending:
+                self._admission.stuck(exchange, error)
                 raise
             self._admission.home.refused(exchange, error)
             return self._until_deadline(exchange)

@@ -23,8 +23,10 @@ _PAUSE = 0.02  # seconds
 class AgentLock:
     """An flock(2) on a file of the local disk, which says who holds it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, doing: str | None = None) -> None:
+        """`doing` is said to others: what the holder does, if it is no agent or worker."""
         self._path = path
+        self._doing = doing
         self._file: BinaryIO | None = None
 
     def acquire(self) -> None:
@@ -46,7 +48,7 @@ class AgentLock:
                 f"{self._path.parent}: another agent works here already ({holder or 'unknown'}); "
                 "stop that one first"
             )
-        _sign(file.fileno(), _whoami().encode())
+        _sign(file.fileno(), _whoami(self._doing).encode())
         self._file = file
 
     def release(self) -> None:
@@ -113,7 +115,6 @@ def holder_of(path: Path) -> str | None:
     return None
 
 
-def _whoami() -> str:
-    return json.dumps(
-        {"pid": os.getpid(), "host": socket.gethostname(), "since": timestamp(time.time())}
-    )
+def _whoami(doing: str | None) -> str:
+    found = {"pid": os.getpid(), "host": socket.gethostname(), "since": timestamp(time.time())}
+    return json.dumps(found if doing is None else {**found, "doing": doing})

@@ -6,6 +6,7 @@ As in files.py, every function blocks until the kernel has answered, and goes th
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from roundtrip.shares.outcomes import rename as rename
 from roundtrip.shares.verdicts import Operation, during, of_own_disk
 
 CHUNK = 1024 * 1024
+_SECTOR = 512  # bytes; what st_blocks counts (stat(2))
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Between = Callable[[int, int], None]
@@ -192,3 +194,21 @@ def put_bytes(folder: int, part: str, name: str, content: bytes, *, durable: boo
         rename(folder, part, folder, name, made)
     if durable:
         os.fsync(folder)
+
+
+def overwrite(folder: int, name: str, content: bytes) -> None:
+    """Write over what a file holds, in the blocks that it has: that takes no room on a full disk.
+
+    A reader may see a part of each for a moment, and a crash may leave that. For what is renewed.
+
+    Raises:
+        OSError: there is no such file, it has too few blocks, or its file system writes elsewhere.
+    """
+    opened = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if len(content) > os.fstat(opened).st_blocks * _SECTOR:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        os.pwrite(opened, content, 0)
+        os.ftruncate(opened, len(content))
+    finally:
+        os.close(opened)

@@ -69,17 +69,22 @@ class Listening:
 
 
 @contextmanager
-def post_office(folder: Path, *, tls: str = "none", login: bool = False) -> Iterator[Listening]:
-    """A server, until the block ends; `tls` is none, starttls or tls."""
+def post_office(
+    folder: Path, *, tls: str = "none", login: bool = False, room: int | None = None
+) -> Iterator[Listening]:
+    """A server, until the block ends; `tls` is none, starttls or tls.
+
+    `room` is the largest mail that it takes, in bytes, and says so.
+    """
     authority = trustme.CA()
     ca = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(context)
     box = Postbox()
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"data_size_limit": room}
     if tls == "starttls":
-        options = {"tls_context": context, "require_starttls": True}
+        options |= {"tls_context": context, "require_starttls": True}
     if login:
         options |= {"authenticator": _check, "auth_required": True}
         options |= {"auth_require_tls": tls == "starttls"}

@@ -263,12 +263,68 @@ async def test_a_failed_exchange_is_mailed_with_its_problem(tmp_path: Path) -> N
     assert attached.get_content_type() == "application/problem+json"
 
 
-async def test_a_file_too_large_to_attach_is_told_of(tmp_path: Path) -> None:
+async def test_a_file_just_below_the_limit_is_attached_and_one_just_above_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = bytes(range(256)) * 4096
     with post_office(tmp_path) as office:
-        await mailer(server_of(office), most=10).deliver(parcel_of(tmp_path, b"x" * 11))
+        made = mailer(server_of(office), most=len(content))
+        await made.deliver(parcel_of(tmp_path, content))
+        assert caplog.records == []
+        await made.deliver(parcel_of(tmp_path, content + b"x"))
+        below, above = office.box.mails
+    (attached,) = below.iter_attachments()
+    assert attached.get_payload(decode=True) == content
+    assert list(above.iter_attachments()) == []
+    assert above.get_content().splitlines()[-2:] == [
+        "The file is not attached: it has 1048577 bytes, and 1048576 is the most.",
+        f"It is at {tmp_path / 'orders.csv'} on {socket.gethostname()}.",
+    ]
+    (record,) = caplog.records
+    assert (record.message, record.levelname) == ("attachment left out", "WARNING")
+
+
+async def test_what_the_server_says_that_it_takes_is_heeded_like_our_own_limit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file becomes larger by a third and more in a mail (RFC 2045 section 6.8)."""
+    room = 1_000_000
+    with post_office(tmp_path, room=room) as office:
+        made = mailer(server_of(office))
+        for size in (710_000, 720_000, 990_000):
+            await made.deliver(parcel_of(tmp_path, b"x" * size))
+        mails = office.box.mails
+        sizes = [len(each.content or b"") for each in office.box.envelopes]
+    attached = [[len(each.get_content()) for each in mail.iter_attachments()] for mail in mails]
+    assert attached == [[710_000], [], []]
+    assert room * 0.95 < sizes[0] < room, "not much room is given away"
+    body = mails[2].get_content()
+    assert "it has 990000 bytes, and the mail server takes 1000000 for a whole mail" in body
+    assert [record.message for record in caplog.records] == ["attachment left out"] * 2
+
+
+async def test_a_mail_too_large_for_a_server_that_did_not_say_so_is_dead_in_one_line(
+    tmp_path: Path,
+) -> None:
+    with post_office(tmp_path) as office:
+        answer = "552 5.3.4 Message size exceeds fixed limit"
+        office.box.refuse = lambda said, argument: answer if said == "DATA" else None
+        told = await failure(mailer(server_of(office)), parcel_of(tmp_path, b"x" * 100))
+    assert (told.passing, told.away) == (False, False)
+    assert told.text == f"localhost refused the mail: {answer}; is `most` too high?"
+    with post_office(tmp_path, room=1000) as office:  # Not even the text finds room.
+        made = mailer(server_of(office), text="x" * 2000)
+        told = await failure(made, parcel_of(tmp_path, b"x"))
+    assert (told.passing, told.away) == (False, False)
+    assert told.text.startswith("localhost refused the mail: 552 ")
+
+
+async def test_without_an_attachment_there_is_none_that_could_be_too_large(tmp_path: Path) -> None:
+    with post_office(tmp_path, room=100_000) as office:
+        made = mailer(server_of(office), attach=False, most=1)
+        await made.deliver(parcel_of(tmp_path, b"x" * 200_000))
         (mail,) = office.box.mails
-    assert list(mail.iter_attachments()) == []
-    assert str(tmp_path / "orders.csv") in mail.get_content()
+    assert "not attached" not in mail.get_content()
 
 
 async def test_what_was_changed_in_place_is_not_sent_as_what_arrived(tmp_path: Path) -> None:

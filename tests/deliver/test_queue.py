@@ -153,6 +153,22 @@ def test_doctor_looks_at_programs_servers_and_queues(tmp_path: Path) -> None:
     assert "delivery-server" not in {each.key for each in offline}
 
 
+def test_doctor_connects_to_the_proxy_where_a_webhook_has_one(tmp_path: Path) -> None:
+    proxies = {
+        "plain": "http://proxy.example.org",
+        "login": "http://u:${HUSH}@other.example.org:3128",
+        "named": "http://${HUSH}:3128",
+    }
+    hooks = {
+        name: {"http": {"url": "https://shop.example.org/", "proxy": proxy}}
+        for name, proxy in proxies.items()
+    }
+    config = tmp_path / "roundtrip.yaml"
+    config.write_text(json.dumps({"role": "a", "deliver": hooks}))
+    found = deliveries.targets(load(config, secrets="named"))
+    assert found == {("proxy.example.org", 80): "plain", ("other.example.org", 3128): "login"}
+
+
 def test_a_queue_that_was_never_used_is_no_queue(tmp_path: Path) -> None:
     settings = configured(tmp_path, {"tell": {"exec": ["true"]}})
     assert list(queues(settings, Places(settings))) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from roundtrip.deliver.entry import Entry, file_of
+from roundtrip.deliver.notes import Disk
 from roundtrip.deliver.port import Parcel, Undelivered
 from roundtrip.deliver.runner import Runner
 from roundtrip.deliver.settings import DeliverySettings, ExecSettings
@@ -73,11 +76,12 @@ class Bench:
             self.disk.files["due"][file_of(entry.exchange)] = entry.encode()
             self.disk.files["due"]["~" + entry.exchange] = b"{}"
 
-    async def life(self, receiver: Receiver, seconds: float) -> Runner:
+    async def life(self, receiver: Receiver, seconds: float, disk: Disk | None = None) -> Runner:
         loop = asyncio.get_running_loop()
         runner = Runner(
             self.settings, self.shelf, Path("/due"), lambda: receiver,
             trouble=self.troubles.append, now=lambda: BEGAN + loop.time(), dice=random.Random(1),
+            disk=disk,
         )  # fmt: skip
         runner.start()
         for exchange in await self.shelf.entries():
@@ -109,9 +113,9 @@ def passing(text: str = "not now", **more: Any) -> Undelivered:
     return Undelivered(True, text, **more)
 
 
-def run(bench: Bench, receiver: Receiver, seconds: float) -> Runner:
+def run(bench: Bench, receiver: Receiver, seconds: float, disk: Disk | None = None) -> Runner:
     async def main() -> Runner:
-        return await bench.life(receiver, seconds)
+        return await bench.life(receiver, seconds, disk)
 
     return virtually(main)
 
@@ -122,7 +126,7 @@ def test_what_is_delivered_is_gone_with_its_content() -> None:
     runner = run(bench, receiver, 1.0)
     assert [number for _, number, _ in receiver.got] == ["01", "02"]
     assert bench.disk.files == {"due": {}, "dead": {}}
-    assert runner.count.delivered == 2
+    assert runner.notes.count.delivered == 2
     assert receiver.closed
 
 
@@ -456,3 +460,123 @@ def test_an_agent_may_start_while_a_command_makes_something_due_again(
     virtually(main)
     assert set(bench.disk.files["due"]) == {file_of(exchange), "~" + exchange}
     assert bench.disk.files["dead"] == {}
+
+
+class Jammed:
+    """A disk on which these operations fail from one time to another; `Disk` as well."""
+
+    def __init__(self, bench: Bench, number: int, *operations: str, until: float = 1e9) -> None:
+        self.told: list[str] = []
+        self.wake: Callable[[str], None] | None = None
+        self.until = until
+        self._operations = operations
+        self._error = OSError(number, os.strerror(number))
+        bench.disk.guard = self._guard
+        self.wrote = 0
+
+    async def _guard(self, when: str, operation: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if when == "before" and now < self.until and operation.startswith(self._operations):
+            raise self._error
+
+    def refused(
+        self, name: str, error: OSError, *, wake: Callable[[str], None] | None = None
+    ) -> None:
+        self.told.append(name)
+        self.wake = wake
+
+    def succeeded(self) -> None:
+        self.wrote += 1
+
+
+def test_what_was_delivered_and_cannot_be_noted_is_not_delivered_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench, receiver = Bench(), Receiver()
+    bench.put(entry_of())
+    Jammed(bench, errno.EROFS, "remove", until=100.0)
+    runner = run(bench, receiver, 120.0)
+    assert len(receiver.got) == 1
+    assert bench.disk.files == {"due": {}, "dead": {}}
+    assert runner.notes.count.delivered == 1
+    assert [record.message for record in caplog.records] == ["delivery held", "delivery done"]
+
+
+def test_what_is_refused_for_good_and_cannot_be_noted_is_not_asked_again() -> None:
+    bench, receiver = Bench(), failing(then=lambda: Undelivered(False, "gone"))
+    bench.put(entry_of())
+    Jammed(bench, errno.ENOSPC, "replace", until=100.0)
+    run(bench, receiver, 120.0)
+    assert len(receiver.got) == 1
+    dead = bench.dead()
+    assert dead is not None and dead.error == "gone"
+
+
+def test_attempts_and_pauses_go_on_while_the_disk_is_full(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench, receiver = Bench(), failing(then=passing)
+    bench.put(entry_of())
+    jammed = Jammed(bench, errno.ENOSPC, "replace")
+    runner = run(bench, receiver, 100.0, jammed)
+    times = [when for when, _, _ in receiver.got]
+    for number, pause in enumerate(later - earlier for earlier, later in pairwise(times)):
+        assert 0.5 * 2**number <= pause <= 2**number + 0.1
+    assert [attempt for _, _, attempt in receiver.got] == list(range(1, len(times) + 1))
+    assert set(jammed.told) == {"deliver.tell"}
+    assert [record.message for record in caplog.records] == ["delivery held"]
+    assert runner.notes.failing == {entry_of().exchange: BEGAN}
+    entry = bench.entry()
+    assert entry is not None and entry.attempts == 0, "nothing was written"
+
+
+def test_what_waits_to_be_noted_is_written_as_soon_as_there_is_room() -> None:
+    bench, receiver = Bench(), failing(then=lambda: passing(after=500.0))
+    bench.put(*map(entry_of, range(3)))
+    jammed = Jammed(bench, errno.ENOSPC, "replace", until=50.0)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(60.0, lambda: jammed.wake and jammed.wake("x"))
+        await bench.life(receiver, 61.0, jammed)
+
+    virtually(main)
+    entries = [bench.entry(number) for number in range(3)]
+    assert [entry and entry.attempts for entry in entries] == [1, 1, 1]
+    assert len(receiver.got) == 3
+    assert jammed.wrote == 3
+
+
+def test_what_somebody_wishes_for_goes_before_what_waits_to_be_noted() -> None:
+    bench, receiver = Bench(), failing(passing(after=500.0))
+    bench.put(entry_of())
+    jammed = Jammed(bench, errno.ENOSPC, "replace")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        runner = Runner(SETTINGS, bench.shelf, Path("/due"), lambda: receiver, disk=jammed,
+                        now=lambda: BEGAN + loop.time())  # fmt: skip
+        runner.start()
+        runner.push(entry_of().exchange)
+        await asyncio.sleep(10.0)
+        runner.hasten(entry_of().exchange)
+        await asyncio.sleep(1.0)
+        await runner.stop()
+
+    virtually(main)
+    assert receiver.got == [(0.0, "00", 1), (10.0, "00", 1)]
+    assert bench.disk.files == {"due": {}, "dead": {}}
+
+
+def test_what_somebody_drops_while_its_end_waits_to_be_noted_does_not_come_back() -> None:
+    bench, receiver = Bench(), failing(then=passing)
+    bench.put(entry_of())
+    Jammed(bench, errno.ENOSPC, "replace", until=5.0)
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(4.9, bench.disk.files["due"].clear)
+        await bench.life(receiver, 30.0)
+
+    virtually(main)
+    assert bench.disk.files == {"due": {}, "dead": {}}
+    assert max(when for when, _, _ in receiver.got) < 15.0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.deliver.conftest import MakeWorld
+from tests.deliver.gateway import gateway
 from tests.deliver.postbox import PASSWORD, USER, Listening, post_office
-from tests.deliver.test_webhook import SECRET, site
+from tests.deliver.test_webhook import SECRET, receiver_of_the_page, site
 from tests.e2e.world import wait_until
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 100
@@ -113,3 +116,32 @@ def test_a_webhook_is_called_again_with_the_same_id_after_a_kill(make_world: Mak
     assert first[3] == again[3] == PDF
     for name in ("webhook-id", "Idempotency-Key", "X-Roundtrip-Sha256"):
         assert first[2][name] == again[2][name]
+
+
+def test_a_webhook_goes_through_a_proxy_and_a_proxy_that_is_away_is_named(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both secrets sign; the proxy alone is told its password, and so is no log."""
+    monkeypatch.setenv("PROXY_PASSWORD", "hushhush")
+    old = "whsec_" + "QUJD" * 8
+    with site() as found:
+        port = urlsplit(found.url).port
+        assert port is not None
+        with gateway() as proxy:
+            proxy.login, proxy.places = "me:hushhush", {"shop.invalid": ("127.0.0.1", port)}
+            shop = {"url": f"http://shop.invalid:{port}/new", "secret": [SECRET, old],
+                    "proxy": proxy.url("me:${PROXY_PASSWORD}")}  # fmt: skip
+            world = make_world({"shop": {"http": shop, "retry": {"max_delay": "1s"}}})
+            world.start()
+            world.drop("one.json", b"content")
+            wait_until(lambda: found.requests, "it is told")
+            ((_, _, headers, body),) = found.requests
+            assert json.loads(body)["original_name"] == "one.json"
+            is_genuine = receiver_of_the_page()
+            assert is_genuine(headers, body, SECRET) and is_genuine(headers, body, old)
+        world.drop("two.json", b"content")
+        status = world.a.folder("state/health-a.json")
+        words = "shop.invalid: no connection to the proxy localhost"
+        wait_until(lambda: words in status.read_text(), "the condition names the proxy")
+        assert len(found.requests) == 1
+        assert "hushhush" not in status.read_text() + world.a.log.read_text()

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from roundtrip.config import load
-from roundtrip.deliver.settings import DeliverySettings
+from roundtrip.deliver.settings import DeliverySettings, WebhookSettings
 from roundtrip.errors import ConfigError
 
 MAIL = "mail: {server: smtp.example.org, from: rt@example.org}\n"
+
+KEY = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
 
 WRONG = [
     ("deliver: {x: {}}", "deliver.x: says not how; give it one of: exec, mail"),
@@ -26,6 +28,27 @@ WRONG = [
     ("deliver: {x: {http: 'ftp://h/'}}", "must begin with http:// or https://"),
     ("deliver: {x: {http: 'http://h/{name}'}}", "has a {field}, and this URL is the same"),
     ("deliver: {x: {http: {url: 'http://h/', secret: abc}}}", "is not whsec_ and base64"),
+    ("deliver: {x: {http: {url: 'http://h/', secret: [abc]}}}", "http.secret: is not whsec_"),
+    (
+        f"deliver: {{x: {{http: {{url: 'http://h/', secret: [{KEY}, whsec_c2hvcnQ=]}}}}}}",
+        "deliver.x.http.secret[1]: is short",
+    ),
+    ("deliver: {x: {http: {url: 'http://h/', secret: []}}}", "http.secret: must not be empty"),
+    (
+        "deliver: {x: {http: {url: 'http://h/', secret: '${NOWHERE}'}}}",
+        "http.secret: the secret NOWHERE is nowhere",
+    ),
+    (
+        "deliver: {x: {http: {url: 'http://h/', proxy: 'https://p'}}}",
+        "deliver.x.http.proxy: is not http:// and a host; write it like",
+    ),
+    ("deliver: {x: {http: {url: 'http://h/', proxy: p}}}", "is not http:// and a host"),
+    ("deliver: {x: {http: {url: 'http://h/', proxy: 'http://p/x'}}}", "is not http:// and a host"),
+    ("deliver: {x: {http: {url: 'http://h/', proxy: 'http://u:a b@p'}}}", "percent-encode it"),
+    (
+        "deliver: {x: {http: {url: 'http://h/', proxy: 'http://p:${NOWHERE}@h'}}}",
+        "http.proxy: the secret NOWHERE is nowhere",
+    ),
     ("deliver: {x: {http: 'http://${NOWHERE}/'}}", "the secret NOWHERE is nowhere"),
     ("deliver: {x: {tcp: here}}", "'here' is not HOST:PORT"),
     ("deliver: {x: {plugin: nobody}}", "no installed package has 'nobody' in entry point group"),
@@ -81,7 +104,8 @@ def test_secrets_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     text = (
         "mail: {server: h, from: a@b.c, user: u, password: '${HUSH}'}\n"
         "deliver:\n"
-        "  x: {http: {url: 'http://h/${HUSH}', headers: {A: '${HUSH}'}}}\n"
+        "  x: {http: {url: 'http://h/${HUSH}', headers: {A: '${HUSH}'},"
+        " proxy: 'http://u:${HUSH}@p'}}\n"
         "  y: {exec: {run: [a], environment: {A: '${HUSH}'}}}\n"
     )
     assert "hushhush" not in repr(loaded(tmp_path, text))
@@ -107,7 +131,22 @@ EXAMPLES = [
 def test_the_examples_of_the_how_to_pages_are_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, text: str
 ) -> None:
-    for name in ("SMTP_PASSWORD", "ALARM_TOKEN", "LOOK_TOKEN"):
+    for name in ("SMTP_PASSWORD", "ALARM_TOKEN", "LOOK_TOKEN", "PROXY_PASSWORD"):
         monkeypatch.setenv(name, "x")
-    monkeypatch.setenv("SHOP_SECRET", "whsec_" + "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3")
+    monkeypatch.setenv("SHOP_SECRET", KEY)
     loaded(tmp_path, text)
+
+
+def test_secrets_are_kept_in_their_order_and_checked_once_they_are_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEW", KEY)
+    text = "deliver: {{x: {{http: {{url: 'http://h/', secret: ['${{NEW}}', {0}], proxy: '{1}'}}}}}}"
+    old = "whsec_" + "QUJD" * 8
+    (found,) = loaded(tmp_path, text.format(old, "http://u:${NEW}@p:1"))
+    assert isinstance(found.action, WebhookSettings)
+    assert found.action.secrets == (KEY, old)
+    assert found.action.proxy == f"http://u:{KEY}@p:1"
+    assert KEY not in repr(found) and old not in repr(found)
+    with pytest.raises(ConfigError, match=r"http\.proxy: is not http:// and a host"):
+        loaded(tmp_path, text.format(old, "${NEW}"))

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -26,8 +28,10 @@ from roundtrip.deliver.http import Webhook, seconds_of
 from roundtrip.deliver.port import Parcel, Undelivered
 from roundtrip.deliver.settings import DeliverySettings, WebhookSettings
 from roundtrip.deliver.signature import key_of
+from tests.deliver.gateway import gateway
 from tests.deliver.parcels import parcel_of
 
+PAGE = Path(__file__).parents[2] / "docs/how-to/webhook.md"
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 
 Request = tuple[str, str, dict[str, str], bytes]
@@ -132,7 +136,7 @@ async def test_the_file_itself_may_be_the_body(tmp_path: Path) -> None:
 async def test_the_signature_is_what_the_specification_asks_for(tmp_path: Path, body: str) -> None:
     parcel = parcel_of(tmp_path, b"content")
     with site() as found:
-        made = hook(found.url, secret=SECRET, body=body)
+        made = hook(found.url, secrets=(SECRET,), body=body)
         await made.deliver(parcel)
         await made.deliver(replace(parcel, attempt=2))
         first, again = found.requests
@@ -146,6 +150,35 @@ async def test_the_signature_is_what_the_specification_asks_for(tmp_path: Path, 
         assert "." not in identity, "else two signed texts could be one"
     assert first[2]["webhook-id"] == again[2]["webhook-id"]
     assert first[2]["Idempotency-Key"] == parcel.id
+
+
+async def test_each_secret_signs_so_that_a_receiver_may_have_the_old_one_or_the_new(
+    tmp_path: Path,
+) -> None:
+    new, old = SECRET, "whsec_" + base64.b64encode(b"the one that was before 24").decode()
+    parcel = parcel_of(tmp_path, bytes(range(256)) * 9000)
+    with site() as found:
+        await hook(found.url, secrets=(new, old), body="file").deliver(parcel)
+        await hook(found.url, secrets=(old,), body="file").deliver(parcel)
+        (_, _, both, sent), (_, _, one, _) = found.requests
+    given = both["webhook-signature"].split(" ")
+    assert len(given) == 2 and all(each.startswith("v1,") for each in given)
+    assert len(one["webhook-signature"].split(" ")) == 1
+    is_genuine = receiver_of_the_page()
+    assert is_genuine(both, sent, new) and is_genuine(both, sent, old)
+    assert is_genuine(one, sent, old) and not is_genuine(one, sent, new)
+    assert not is_genuine(both, sent + b"x", new)
+    first = {**both, "webhook-signature": given[0]}
+    assert is_genuine(first, sent, new) and not is_genuine(first, sent, old), "the newest first"
+
+
+def receiver_of_the_page() -> Callable[[dict[str, str], bytes, str], bool]:
+    """What the how-to shows to those who verify without a library."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    found: Callable[[dict[str, str], bytes, str], bool] = names["is_genuine"]
+    return found
 
 
 @pytest.mark.parametrize("secret", ["whsec_?", "whsec_c2hvcnQ=", ""])
@@ -224,6 +257,110 @@ async def test_a_receiver_over_tls_is_believed_by_its_authority_only(tmp_path: P
         assert told.away
         assert "certificate" in told.text
         assert len(found.requests) == 1
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> trustme.CA:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return authority
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_proxy_is_gone_through_with_a_password_that_it_alone_is_told(
+    tmp_path: Path, ca: trustme.CA, tls: bool
+) -> None:
+    """The receiver's name is one that only the proxy knows."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("shop.invalid").configure_cert(context)
+    content = bytes(range(256)) * 2000
+    parcel = parcel_of(tmp_path, content)
+    with site(context if tls else None) as found, gateway() as proxy:
+        proxy.login = "me:s@crt"
+        port = urlsplit(found.url).port
+        assert port is not None
+        proxy.places = {"shop.invalid": ("127.0.0.1", port)}
+        url = f"{'https' if tls else 'http'}://shop.invalid:{port}/new?for=us"
+        more = {"ca": str(tmp_path / "ca.pem"), "secrets": (SECRET,), "body": "file"}
+        await hook(url, proxy=proxy.url("me:s%40crt"), **more).deliver(parcel)
+        ((method, target, headers, body),) = found.requests
+        ((asked, about, _),) = proxy.asked
+        assert (method, target, body) == ("POST", "/new?for=us", content)
+        assert (asked, about) == (("CONNECT", f"shop.invalid:{port}") if tls else ("POST", url))
+        assert headers["Host"] == f"shop.invalid:{port}"
+        assert not any(name.lower().startswith("proxy") for name in headers)
+        assert receiver_of_the_page()(headers, body, SECRET)
+
+        wrong = await failure(hook(url, proxy=proxy.url("me:wrong"), **more), parcel)
+        assert (wrong.passing, wrong.away) == (True, True), "the receiver was not asked"
+        assert wrong.text == "shop.invalid: the proxy localhost answered 407"
+        nobody = url.replace("shop.", "nobody.")
+        away = await failure(hook(nobody, proxy=proxy.url("me:s%40crt"), **more), parcel)
+        assert (away.passing, away.away) == (True, True)
+        assert "502" in away.text
+    gone = await failure(hook(url, proxy=proxy.url("me:s%40crt"), **more), parcel)
+    assert (gone.passing, gone.away) == (True, True)
+    assert gone.text == "shop.invalid: no connection to the proxy localhost: Connection refused"
+    assert len(found.requests) == 1
+
+
+async def test_a_wrong_certificate_behind_a_proxy_is_not_believed(
+    tmp_path: Path, ca: trustme.CA
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("other.invalid").configure_cert(context)
+    with site(context) as found, gateway() as proxy:
+        proxy.places = {"shop.invalid": ("127.0.0.1", urlsplit(found.url).port or 0)}
+        made = hook("https://shop.invalid/", proxy=proxy.url(), ca=str(tmp_path / "ca.pem"))
+        told = await failure(made, parcel_of(tmp_path, b"x"))
+        assert found.requests == []
+    assert told.away
+    assert "certificate" in told.text
+
+
+async def test_no_proxy_is_taken_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site() as found, gateway() as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url())
+        await hook(found.url).deliver(parcel_of(tmp_path, b"x"))
+        assert len(found.requests) == 1
+        assert proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 2x0 OK\r\n\r\n", b"SSH-2.0-x\r\n\r\n", b"x" * 20000]
+)
+async def test_what_answers_like_no_proxy_is_told_in_one_line(
+    tmp_path: Path, answer: bytes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as odd:
+        proxy = f"http://127.0.0.1:{odd.getsockname()[1]}"
+        made = hook("https://shop.invalid/", proxy=proxy)
+        task = asyncio.create_task(failure(made, parcel_of(tmp_path, b"x")))
+        connection, _ = await asyncio.to_thread(odd.accept)
+        with connection:
+            await asyncio.to_thread(connection.recv, 65536)
+            connection.sendall(answer)
+        told = await task
+    assert told.away
+    assert told.text == "shop.invalid: the proxy 127.0.0.1 answered nothing of use"
+
+
+async def test_a_proxy_that_hangs_is_left_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        made = hook("https://[::1]:444/", proxy=proxy)
+        task = asyncio.create_task(made.deliver(parcel_of(tmp_path, b"x")))
+        connection, _ = await asyncio.to_thread(silent.accept)
+        with connection:
+            asked = await asyncio.to_thread(connection.recv, 65536)
+            assert asked.startswith(b"CONNECT [::1]:444 HTTP/1.1\r\nHost: [::1]:444\r\n")
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await asyncio.to_thread(connection.recv, 65536) == b"", "it is cut"
 
 
 async def test_a_receiver_that_is_not_there_is_away(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from tests.dispatch.world import PATIENCE, QueueWorld
 from tests.e2e.api import Api
 from tests.e2e.world import REPOSITORY, wait_until
+from tests.e2e.world import pipelines as pipelines_of
 from tests.queue.servers import Redis, free_port
 
 needs_redis = pytest.mark.needs("redis-server")
@@ -56,6 +58,43 @@ def test_status_and_doctor_show_the_queue_and_its_workers(
         text = queue.world.b.run("status").stdout.decode()
         assert worker["worker"] in text
         assert "dead letters" in text
+
+
+@needs_redis
+def test_cache_reaches_the_ledgers_of_a_worker_at_work_and_of_a_killed_one(
+    redis: Redis, tmp_path: Path, api: Api
+) -> None:
+    pipelines = json.loads(json.dumps(pipelines_of(api.url)))
+    pipelines["items"]["steps"][0]["cache"] = "7d"
+    with QueueWorld(tmp_path / "world", api.url, redis, pipelines=pipelines) as queue:
+        queue.world.start()
+
+        def ask(number: int) -> None:
+            queue.world.drop(f"{number}.csv", b"key\nk1\n")
+            queue.world.result(f"{number}.csv", PATIENCE)
+
+        def cache(action: str, *words: str) -> str:
+            command = [sys.executable, "-m", "roundtrip", "cache", action]
+            command += ["--config", str(queue.world.b.config), *words]
+            return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+        first = queue.worker()
+        ask(0)
+        first.kill()
+        places = queue.world.b.folder("state/workers")
+        os.rename(places / "1", places / "7")  # Else the next worker would go on with it.
+        queue.worker()
+        ask(1)
+        assert api.calls["item:k1"] == 2, "each has paid for itself"
+        ask(2)
+        assert api.calls["item:k1"] == 2
+        found = json.loads(cache("stats", "--json"))["workers"]
+        assert [each["steps"]["items/item"]["entries"] for each in found] == [1, 1]
+        assert cache("purge", "--all") == "2 cached answers removed\n"
+        ask(3)
+        assert api.calls["item:k1"] == 3
+        queue.wait_swept()
+        assert queue.defects() == []
 
 
 def test_a_broker_that_is_away_stops_neither_side_and_is_told(tmp_path: Path, api: Api) -> None:

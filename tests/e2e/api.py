@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from threading import Thread
@@ -39,6 +40,7 @@ class Api:
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._host, self._port = host, port
         self.calls: Counter[str] = Counter()
+        self.times: defaultdict[str, list[float]] = defaultdict(list)  # by action, since 1970
         self.waiting = 0
         self.answered: Counter[str] = Counter()  # the same, once the answer was sent
         self.idempotency_keys: defaultdict[str, set[str]] = defaultdict(set)
@@ -103,6 +105,7 @@ class Api:
         action, _, key = path.lstrip("/").partition("/")
         name = unquote(key) or query.get("name", [""])[0]
         self.calls[f"{action}:{name}"] += 1
+        self.times[action].append(time.time())
         self.idempotency_keys[name].add(headers.get("idempotency-key", ""))
         self.waiting += 1
         try:

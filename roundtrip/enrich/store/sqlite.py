@@ -118,7 +118,9 @@ class SqliteStore:
         return removed
 
     def watch_wishes(self, folder: Path) -> None:
-        """Fulfil what `roundtrip cache purge` wishes, until closed."""
+        """Fulfil what `roundtrip cache purge` wishes, from when it is open until it is closed."""
+        if self._wishes is not None:
+            return
         self._wishes = asyncio.get_running_loop().create_task(self._fulfil(folder), name="wishes")
 
     async def _fulfil(self, folder: Path) -> None:

@@ -3,7 +3,8 @@
     state/cache-purge/<ULID>.json   the wish, renamed into place by the command
     state/cache-purge/<ULID>.done   how many answers went, by the agent; the command removes it
 
-Only the agent may write to the ledger's file while it runs: see `schema.open_for_writing`.
+A worker's are in `state/workers/N/cache-purge/`. Only the agent, or the worker, may write to its
+ledger's file while it runs: see `schema.open_for_writing`.
 """
 
 from __future__ import annotations

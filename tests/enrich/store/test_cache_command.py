@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from roundtrip.cli import cache as command
+from roundtrip import dispatching
+from roundtrip.cli import cache_purge as command
 from roundtrip.cli.main import main
 from roundtrip.enrich.store import sqlite as module
 from roundtrip.enrich.store.sqlite import SqliteStore
+from roundtrip.ledgers import PURGE
 from roundtrip.shares.lock import AgentLock
 
 CONFIG = "role: b\npipelines: {p: {steps: [{name: geo, http: {url: 'http://h/'}}]}}\n"
@@ -64,6 +66,7 @@ async def test_stats_counts_beside_a_running_agent_and_after_it(
     store = await filled(ledger)
     assert run(config, "stats", "--json") == 0
     found = json.loads(capsys.readouterr().out)
+    assert found["workers"] == []
     size = found["cache"]["bytes"]
     assert found["cache"] == {"entries": 3, "bytes": size, "fresh": 2, "stale": 1}
     assert list(found["steps"]) == ["p/geo", "p/rates"]
@@ -162,7 +165,7 @@ async def test_purge_goes_on_by_itself_when_the_agent_stops(
     assert await purging == 0
     out, err = capsys.readouterr()
     assert out == "3 cached answers removed\n"
-    assert err in ("", "waiting for the agent that runs here\n")
+    assert err in ("", "waiting for the agent, running here\n")
     assert list(wishes.iterdir()) == []
 
 
@@ -202,3 +205,94 @@ def test_a_damaged_file_is_one_line_and_an_exit_code(
     assert run(config, *words) == 4
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1 and "move it away" in err
+
+
+@pytest.fixture
+def workers(config: Path) -> Path:
+    """The places of two workers, and of one that never had a ledger; a file that is no place."""
+    folder = config.parent / "state" / "workers"
+    for name in ("2", "10", "11"):
+        (folder / name).mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    return folder
+
+
+async def test_stats_shows_the_ledgers_of_workers_too(
+    config: Path, ledger: Path, workers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [workers / "2" / "ledger.sqlite", workers / "10" / "ledger.sqlite"]
+    for file in files:
+        await (await filled(file)).aclose()
+    assert run(config, "stats", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["file"], found["disk"]) == (str(ledger), 0)
+    assert [each["file"] for each in found["workers"]] == list(map(str, files))
+    assert [each["cache"]["entries"] for each in found["workers"]] == [3, 3]
+    assert run(config, "stats") == 0
+    shown = capsys.readouterr().out.split("\n\n")
+    assert [block.partition(": ")[0] for block in shown] == list(map(str, files))
+    await (await filled(ledger)).aclose()
+    assert run(config, "stats") == 0
+    shown = capsys.readouterr().out.split("\n\n")
+    assert [block.partition(": ")[0] for block in shown] == list(map(str, [ledger, *files]))
+
+
+async def test_purge_reaches_ledgers_that_are_free_and_those_that_are_in_use(
+    config: Path,
+    ledger: Path,
+    workers: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    await (await filled(ledger)).aclose()
+    await (await filled(workers / "2" / "ledger.sqlite")).aclose()
+    lock = AgentLock(workers / "10" / "lock")
+    lock.acquire()
+    busy = await filled(workers / "10" / "ledger.sqlite")
+    busy.watch_wishes(workers / "10" / "cache-purge")
+    assert await asyncio.to_thread(run, config, "purge", "--step", "p/geo") == 0
+    assert capsys.readouterr().out == "6 cached answers removed\n"
+    assert (busy.cache.get(b"1"), busy.cache.get(b"3") is not None) == (None, True)
+    assert list((workers / "10" / "cache-purge").iterdir()) == []
+    await busy.aclose()
+    lock.release()
+
+
+async def test_a_damaged_ledger_is_told_and_the_others_are_purged(
+    config: Path, ledger: Path, workers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged, whole = workers / "2" / "ledger.sqlite", workers / "10" / "ledger.sqlite"
+    damaged.write_bytes(b"no ledger, but long enough to be one " * 200)
+    await (await filled(whole)).aclose()
+    assert run(config, "purge", "--all") == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1 and str(damaged) in err
+    store = SqliteStore(whole)
+    await store.open()
+    assert store.cache.get(b"1") is None
+    await store.aclose()
+
+
+def test_a_worker_that_starts_while_its_ledger_is_purged_waits_for_its_place(
+    workers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another place, what its last life has paid for would be paid again."""
+    (workers / "1").mkdir()
+    purging = AgentLock(workers / "1" / "lock", PURGE)
+    purging.acquire()
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 20:  # More than the lock's own tries.
+            purging.release()
+
+    monkeypatch.setattr("time.sleep", sleep)
+    place, before = dispatching._free_place(workers)
+    assert (place.path.name, before) == ("1", None)
+    other, _ = dispatching._free_place(workers)
+    assert other.path.name == "2", "a worker's place is not waited for"
+    place.leave()
+    other.leave()
