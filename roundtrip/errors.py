@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     CONFIG = 3
     """The configuration is wrong or missing; each error was printed with its line."""
     SHARE = 4
-    """A share or folder is missing, not initialised, not the one it was, not writable, or full."""
+    """A share, folder or broker is missing, not initialised, another one, not writable, or full."""
     BUSY = 5
     """Another agent of this role holds this share or this state folder."""
     WAITING = 6

@@ -20,7 +20,7 @@ log = logging.getLogger("roundtrip.dispatch")
 
 
 class Standing:
-    """Beats from `run` on; `changed` is set whenever `share` is another one."""
+    """Beats from `run` on; `changed` is set whenever the attributes say something else."""
 
     def __init__(
         self,
@@ -36,6 +36,10 @@ class Standing:
         self.roll = Roll(room, beat)
         self.share: Share | None = None
         """This worker's part of the limits; None: it takes no jobs now."""
+        self.stands_by = False
+        """Whether the limits have no room for one more worker."""
+        self.away: OSError | None = None
+        """Why the folder can't be used now."""
         self.changed = asyncio.Event()
         self._room = room
         self._sign = LifeSign(room, worker)
@@ -45,20 +49,20 @@ class Standing:
         self._say = say
         self._each_beat = each_beat
         self._beats = 0
-        self._is_away = False
 
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
             try:
                 await self._one()
-                if self._is_away:
+                if self.away is not None:
                     log.info("queue folder back")
-                self._is_away = False
+                self.away = None
             except OSError as error:
-                if not self._is_away:
+                if self.away is None:
                     log.warning("queue folder away", extra={"error": str(error)})
-                self._is_away = True
+                    self.changed.set()
+                self.away = error
             await asyncio.sleep(self._beat)
 
     async def _one(self) -> None:
@@ -76,6 +80,9 @@ class Standing:
         # All who are there must have seen us first, and keep to less from then on.
         joins = self.share is None and len(alive) > 1 and self._beats < SETTLE
         share = None if joins or number >= of else Share(number, of)
+        if self.stands_by != (number >= of):
+            self.stands_by = number >= of
+            self.changed.set()
         if share != self.share:
             self.share = share
             self.changed.set()

@@ -19,6 +19,7 @@ from roundtrip.dispatch.standing import Standing
 from roundtrip.dispatch.tasks import ended
 from roundtrip.dispatch.work import Workbench
 from roundtrip.enrich.engine import Enricher
+from roundtrip.errors import ShareError
 from roundtrip.queue.port import Broker, BrokerAway, Delivery
 
 log = logging.getLogger("roundtrip.dispatch")
@@ -83,7 +84,8 @@ class Worker:
         `before` is the worker that was here before and is known to be dead.
 
         Raises:
-            ShareError: the worker's own store can't be used.
+            ShareError: the worker's own store can't be used or, with `once`, the queue's folder.
+            BrokerAway: with `once` only; otherwise it is waited for.
         """
         await self._enricher.open()
         beating = asyncio.create_task(self._begin(before))
@@ -135,7 +137,8 @@ class Worker:
     async def _serve(self, *, once: bool) -> None:
         pauses = Pauses()
         while True:
-            await self._await_share()
+            if not await self._get_share(once=once):
+                return
             try:
                 await self._broker.connect()
                 await self._broker.consume(self._concurrency)
@@ -145,15 +148,28 @@ class Worker:
                 if await self._take(once=once):
                     return
             except BrokerAway as error:
+                if once:
+                    raise
                 log.warning("broker away", extra={"error": str(error)})
                 self._connected = False
                 await asyncio.sleep(pauses.next())
 
-    async def _await_share(self) -> None:
+    async def _get_share(self, *, once: bool) -> bool:
+        """Wait for a share of the limits; False if `once` and others have all of them."""
         while self._standing.share is None:
             self._standing.changed.clear()
+            if once and self._ends_early():
+                return False
             await self._standing.changed.wait()
         self._enricher.share(self._standing.share)
+        return True
+
+    def _ends_early(self) -> bool:
+        """Whether others work already; raises ShareError where the folder is away."""
+        if self._standing.away is not None:
+            why = self._standing.away
+            raise ShareError(f"{self._folder.room.path}: {why.strerror or why}; is it mounted?")
+        return self._standing.stands_by
 
     async def _take(self, *, once: bool) -> bool:
         """Take jobs as long as there is a share in the limits; True when `once` is satisfied."""
@@ -161,6 +177,8 @@ class Worker:
         try:
             while True:
                 self._standing.changed.clear()
+                if once and self._ends_early():
+                    return True
                 if self._standing.share is None:
                     await self._stand_by()
                     return False

@@ -16,6 +16,8 @@ from roundtrip.errors import ExitCode, RoundtripError
 class BrokerAway(RoundtripError):
     """The broker can't be reached, or the connection was lost: connect again later."""
 
+    exit_code = ExitCode.SHARE
+
 
 class BrokerMissing(RoundtripError):
     """The package that speaks to this kind of broker is not installed."""
