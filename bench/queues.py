@@ -19,14 +19,14 @@ from typing import Any
 from bench import machine, processes, report
 from tests.dispatch.world import QueueWorld
 from tests.e2e.world import World
-from tests.queue.servers import Rabbit, Redis, Server, free_port
+from tests.queue.servers import Nats, Rabbit, Redis, Server, free_port
 
 SLOW = 200  # milliseconds that the API takes
 RECORDS = 10
 CONCURRENCY = 8  # files at once, of each worker
 BURN = "import time\nuntil = time.process_time() + 0.1\nwhile time.process_time() < until: pass"
 WORKERS = (1, 2, 4)
-BROKERS: dict[str, Callable[[Path], Server]] = {"redis": Redis, "rabbitmq": Rabbit}
+BROKERS: dict[str, Callable[[Path], Server]] = {"redis": Redis, "nats": Nats, "rabbitmq": Rabbit}
 PATIENCE = 300.0
 
 
