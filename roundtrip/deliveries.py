@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from roundtrip.config import Settings
 from roundtrip.deliver.engine import Deliveries
-from roundtrip.deliver.entry import DEAD, exchange_of
+from roundtrip.deliver.entry import DEAD, file_of
 from roundtrip.deliver.make import maker
 from roundtrip.deliver.notes import Disk
 from roundtrip.deliver.runner import Runner
@@ -56,7 +56,6 @@ def outbound(
         lane, runner = _lane(each, places, opened, health, disk)
         lanes.append(lane)
         runners.append(runner)
-    _tell_of_strangers(settings, places, health)
     wishes = opened(places.deliveries) if lanes else None
     return Outbound(Deliveries(runners, wishes), lanes, folders)
 
@@ -83,24 +82,11 @@ def _lane(
     return Lane(each, due, shelf, runner.push), runner
 
 
-def strangers(settings: Settings, places: Places) -> Iterator[tuple[str, int]]:
-    """Deliveries that are due though they are not configured any more, and how many parcels."""
-    known = {each.name for each in settings.deliveries}
+def is_owed(places: Places, exchange: str) -> bool:
+    """Whether something of this exchange is still to be delivered, or is dead and may be again."""
+    file = file_of(exchange)
     try:
-        folders = sorted(places.deliveries.iterdir())
-    except OSError:
-        return
-    for folder in folders:
-        if folder.name in known or not folder.is_dir():
-            continue
-        if count := sum(exchange_of(path.name) is not None for path in folder.iterdir()):
-            yield folder.name, count
-
-
-def _tell_of_strangers(settings: Settings, places: Places, health: Health) -> None:
-    for name, count in strangers(settings, places):
-        text = (
-            f"{places.deliveries / name} holds {count} due, but no delivery {name} is configured; "
-            f"configure it again, or: roundtrip deliveries drop --delivery {name} --all"
-        )
-        health.report(f"deliver.{name}", text, Severity.WARNING)
+        folders = list(places.deliveries.iterdir())
+    except FileNotFoundError:  # Nothing was ever to be delivered.
+        return False
+    return any((folder / file).exists() or (folder / DEAD / file).exists() for folder in folders)

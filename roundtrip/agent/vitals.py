@@ -77,9 +77,8 @@ class Vitals:
         self.refresh()
 
     async def stop(self) -> None:
-        """Write nothing more; a health file stays, with the time at which it was right."""
+        """Write what is known now and nothing more; the file stays, with the time of that."""
         self._health.on_change = lambda: None
-        self._stale = False
         if self._writing is not None:
             await asyncio.wait([self._writing])
 

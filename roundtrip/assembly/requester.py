@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from roundtrip.agent.outbox import Outbox
 from roundtrip.agent.wishes import WishWatch
+from roundtrip.assembly.census import Census
 from roundtrip.assembly.parts import Parts, bounds_of, whoami
 from roundtrip.deliveries import Outbound, outbound
 from roundtrip.protocol.names import Namer
@@ -92,8 +93,15 @@ def _outbox(parts: Parts, desk: Desk, admission: Admission, requester: Requester
 def _beside(
     parts: Parts, beyond: Outbound, cancels: Wishes
 ) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
-    """What begins and ends with the agent: deliveries, and looking out for wishes."""
+    """What begins and ends with the agent: deliveries, and looking out for wishes and the dead."""
     deliveries = beyond.deliveries
+    census = Census(parts.settings, parts.places, parts.agent.health)
+    for runner in deliveries.runners:
+        runner.notes.on_dead = census.wake
+
+    async def heed_wishes() -> None:
+        await deliveries.heed_wishes()
+        census.wake()  # Commands make dead ones due again.
 
     async def heed_cancels() -> None:
         for name in await cancels.names():
@@ -101,10 +109,11 @@ def _beside(
 
     watches = [WishWatch(parts.places.cancels, heed_cancels)]
     if beyond.lanes:
-        watches.append(WishWatch(parts.places.deliveries, deliveries.heed_wishes))
+        watches.append(WishWatch(parts.places.deliveries, heed_wishes))
 
     async def begin() -> None:
         await deliveries.start()
+        await census.start()
         for watch in watches:
             watch.start()
 
@@ -112,6 +121,7 @@ def _beside(
         for watch in watches:
             watch.close()
         await deliveries.stop()
+        await census.close()
 
     return begin, close
 

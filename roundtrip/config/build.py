@@ -11,6 +11,7 @@ from roundtrip.config.build_steps import host, pipeline
 from roundtrip.config.document import Problem
 from roundtrip.config.filling import Filling
 from roundtrip.config.models import ArchiveModel, FailedModel, FileModel, QuarantineModel
+from roundtrip.config.names import check_look_token
 from roundtrip.config.settings import (
     KeptFolder,
     LimitsSettings,
@@ -80,7 +81,10 @@ class Builder(Filling):
     def look(self) -> tuple[str, str] | None:
         """Return where the agent can be asked to look, and by whom."""
         look = self.model.look
-        return None if look is None else (look.listen, self.both(("look", "token"), look.token))
+        if look is None:
+            return None
+        token = self.both_checked(("look", "token"), look.token, check_look_token)
+        return look.listen, token
 
     def kept_folder(
         self, key: str, model: ArchiveModel | FailedModel | QuarantineModel

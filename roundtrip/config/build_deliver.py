@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from roundtrip.config import build_brokers
 from roundtrip.config.deliver_checks import REPLY
@@ -109,7 +110,7 @@ def _action(
     if (found := build_brokers.action(filling, at, model)) is not None:
         return found
     if model.plugin is not None:
-        return _plugin(model.plugin), model.plugin.timeout
+        return _plugin(filling, (*at, "plugin"), model.plugin), model.plugin.timeout
     return None
 
 
@@ -158,8 +159,23 @@ def _tcp(model: TcpModel) -> TcpSettings:
     return TcpSettings(**model.model_dump(exclude={"timeout"}))
 
 
-def _plugin(model: PluginModel) -> PluginSettings:
-    return PluginSettings(model.use, model.options)
+def _plugin(filling: Filling, at: Keys, model: PluginModel) -> PluginSettings:
+    options = {
+        name: _filled(filling, (*at, "options", name), value)
+        for name, value in model.options.items()
+    }
+    return PluginSettings(model.use, options)
+
+
+def _filled(filling: Filling, at: Keys, value: Any) -> Any:
+    """The same data with secrets in all its texts."""
+    if isinstance(value, str):
+        return filling.own(at, value)
+    if isinstance(value, list):
+        return [_filled(filling, (*at, number), each) for number, each in enumerate(value)]
+    if isinstance(value, dict):
+        return {key: _filled(filling, (*at, key), each) for key, each in value.items()}
+    return value
 
 
 def _fields(filling: Filling, at: Keys, model: FieldsModel) -> FieldSettings:

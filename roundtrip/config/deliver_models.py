@@ -46,6 +46,17 @@ OneOrMore = Annotated[Templates, _listed, _one_or_more]
 Secrets = Annotated[list[Secret], Field(min_length=1), _listed, _one_or_more]
 
 
+def _referenced(value: Any) -> Any:
+    """Check the references to secrets in all texts of some data."""
+    if isinstance(value, str):
+        texts.check_references(value)
+    for each in value.values() if isinstance(value, dict) else ():
+        _referenced(each)
+    for each in value if isinstance(value, list) else ():
+        _referenced(each)
+    return value
+
+
 class MailServerModel(Model):
     """The server that all mail goes through."""
 
@@ -141,7 +152,9 @@ class PluginModel(Model):
     """A delivery of an installed package."""
 
     use: Name = Field(description="The name of its entry point in the group roundtrip.deliveries.")
-    options: dict[str, Any] = Field(default={}, description="What it is made with.")
+    options: Annotated[dict[str, Any], AfterValidator(_referenced)] = Field(
+        default={}, description="What it is made with."
+    )
     timeout: Pause = Field(default=60.0, description="Longest time for one delivery.")
 
 

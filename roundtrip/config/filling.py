@@ -76,9 +76,16 @@ class Filling:
         return self._filled(keys, text, self._secrets.fill_sent, self.role)
 
     def own_checked(self, keys: Keys, text: str, check: Callable[[str], object]) -> str:
-        """Do the same for a text that `check` may refuse, by ValueError, once secrets are in it."""
-        filled = self.own(keys, text)
-        if self.role == "a" and not isinstance(self._secrets, NamedSecrets) and "${" not in filled:
+        """Do the same as `own` for a text that `check` may refuse once secrets are in it."""
+        return self._checked(keys, self.own(keys, text), check) if self.role == "a" else text
+
+    def both_checked(self, keys: Keys, text: str, check: Callable[[str], object]) -> str:
+        """Do the same for a text that either role needs."""
+        return self._checked(keys, self.both(keys, text), check)
+
+    def _checked(self, keys: Keys, filled: str, check: Callable[[str], object]) -> str:
+        """Let `check` refuse, by ValueError, a text that has its secrets."""
+        if not isinstance(self._secrets, NamedSecrets) and "${" not in filled:
             try:
                 check(filled)
             except ValueError as error:

@@ -23,6 +23,7 @@ _ADDRESS = re.compile(
 )
 _ELEMENT = re.compile(r"[^\W\d][\w.-]*(?:/[^\W\d][\w.-]*)*")
 _WAY = re.compile(r"[^\s.]+(?:\.[^\s.]+)*")
+_LEAST_TOKEN = 16  # characters of `look.token`
 
 
 def check_name(text: str) -> str:
@@ -126,6 +127,16 @@ def check_loopback(text: str) -> str:
         is_local = False
     if not is_local:
         raise ValueError(f"{shown(text)} is not on the loopback; write it like 127.0.0.1:9465")
+    return text
+
+
+def check_look_token(text: str) -> str:
+    """Check what a caller has to know: it must be hard to guess."""
+    if len(text) < _LEAST_TOKEN:
+        raise ValueError(
+            f"is short: it has {len(text)} characters, and needs {_LEAST_TOKEN}; make one: see "
+            "docs/how-to/webhook.md"
+        )
     return text
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
+from roundtrip.arguments import Arguments
 from roundtrip.config.document import Path, Problem
 
 KINDS = ("http", "command", "python", "lookup")
@@ -129,12 +130,23 @@ def _job(at: Path, job: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _command(at: Path, command: Any) -> Iterator[Problem]:
+    if isinstance(command, list):
+        yield from _words(at, command)
     if not isinstance(command, dict):
         return
+    yield from _words((*at, "run"), command.get("run"))
     if command.get("run") is None and command.get("shell") is None:
         yield Problem(at, "says not what is run; give it one of: run, shell")
     if command.get("run") is not None and command.get("shell") is not None:
         yield Problem((*at, "shell"), "there is run already; remove one of the two")
+
+
+def _words(at: Path, run: Any) -> Iterator[Problem]:
+    if isinstance(run, list) and run and all(isinstance(word, str) for word in run):
+        try:
+            Arguments(run, "")
+        except ValueError as error:
+            yield Problem(at, str(error).removeprefix(": "))
 
 
 def _lookup(at: Path, lookup: dict[str, Any]) -> Iterator[Problem]:

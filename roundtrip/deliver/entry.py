@@ -31,6 +31,7 @@ class Entry:
     """What the queue holds of one parcel. Times of day are seconds since 1970.
 
     `queued` is when it became due, `next` when it is tried again; `error` is the last attempt's.
+    `settled` are the recipients that are not tried again: see `Parcel.settled`.
     """
 
     exchange: str
@@ -50,6 +51,7 @@ class Entry:
     attempts: int = 0
     error: str | None = None
     next: float | None = None
+    settled: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The entry as JSON; surrogates survive as escapes."""
@@ -74,16 +76,26 @@ class Entry:
             original=None if self.original is None else Path(self.original),
             mail=self.mail,
             attempt=self.attempts + 1,
+            settled=self.settled,
         )
 
     def anew(self, queued: float) -> Entry:
-        """The entry as if it had not been tried, due since then."""
-        return replace(self, queued=queued, attempts=0, error=None, next=None)
+        """The entry as if it had not been tried, but for the recipients that have it."""
+        served = {recipient: why for recipient, why in self.settled.items() if not why}
+        return replace(self, queued=queued, attempts=0, error=None, next=None, settled=served)
 
-    def after(self, error: str, again: float | None) -> Entry:
-        """The entry after another attempt that failed."""
+    def after(
+        self, error: str, again: float | None, settled: Mapping[str, str] | None = None
+    ) -> Entry:
+        """The entry after another attempt that failed; `settled` are the recipients it settled."""
         text = error if len(error) <= _LONGEST else error[:_LONGEST] + "..."
-        return replace(self, attempts=self.attempts + 1, error=text, next=again)
+        return replace(
+            self,
+            attempts=self.attempts + 1,
+            error=text,
+            next=again,
+            settled={**self.settled, **(settled or {})},
+        )
 
 
 def content_of(exchange: str) -> str:
@@ -126,6 +138,7 @@ _OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "mail": str,
     "error": str,
     "next": (int, float),
+    "settled": dict,
 }
 
 
@@ -143,4 +156,5 @@ def decode(content: bytes, exchange: str) -> Entry:
         value = found.get(key)
         if not (isinstance(value, kind) or (value is None and key in _OPTIONAL)):
             raise ValueError(f"its {key} is missing or of the wrong type")
-    return Entry(exchange=exchange, **{key: found.get(key) for key in kinds})  # type: ignore[arg-type]
+    given = {key: found[key] for key in kinds if found.get(key) is not None}
+    return Entry(exchange=exchange, **given)

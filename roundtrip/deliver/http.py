@@ -32,7 +32,9 @@ from roundtrip.deliver.threads import beside
 from roundtrip.template import Url
 
 _BUSY = (429, 502, 503, 504)  # The receiver has too much to do, or isn't there (RFC 9110, 6585).
-_PASSING = (408, 425, *_BUSY)
+_PASSING = (404, 408, 425, *_BUSY)
+"""404 says nothing about later (RFC 9110 section 15.5.5), 410 that it will stay so: servers answer
+404 while an application is being deployed."""
 _HEAD = 300  # bytes of an answer that are shown
 
 

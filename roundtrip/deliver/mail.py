@@ -11,6 +11,7 @@ import logging
 import smtplib
 import socket
 import ssl
+from collections.abc import Container, Mapping
 from contextlib import closing, suppress
 from functools import cached_property
 
@@ -21,6 +22,9 @@ from roundtrip.deliver.settings import DeliverySettings, MailSettings, Server
 from roundtrip.deliver.threads import beside
 
 log = logging.getLogger("roundtrip.deliver")
+
+Answers = dict[str, tuple[int, bytes] | None]
+"""What a server says of each recipient; None: it has taken the mail for this one."""
 
 _SHOWN = 300  # characters of a server's words
 _TOO_LARGE = 552  # RFC 5321 section 4.2.3, RFC 1870 section 6.1: this mail is too large
@@ -40,27 +44,36 @@ class Mail:
         fields = await self._fields.of(parcel, self._letters.fields)
         posting = _Posting(self._server, self._context, self._timeout)
 
-        def post() -> dict[str, tuple[int, bytes]]:
-            return posting.send(self._letters.begin(parcel, fields))
+        def post() -> Answers:
+            return posting.send(self._letters.begin(parcel, fields), parcel.settled)
 
-        refused = await beside(post, posting.cut)
-        about = {"delivery": parcel.delivery, "exchange": parcel.exchange}
-        if refused:
-            reasons = "; ".join(f"{to}: {_words(*why)}" for to, why in refused.items())
-            if any(code < 500 for code, _ in refused.values()):
-                raise Undelivered(True, f"{self._server.host} refused {reasons}")
-            log.warning("recipients refused", extra={**about, "reason": reasons})
+        answers = await beside(post, posting.cut)
         if posting.left_out is not None:
+            about = {"delivery": parcel.delivery, "exchange": parcel.exchange}
             reason = posting.left_out.partition("\n")[0]
             log.warning("attachment left out", extra={**about, "reason": reason})
+        self._judge(parcel, answers)
+
+    def _judge(self, parcel: Parcel, answers: Answers) -> None:
+        """Nothing if the parcel is over: somebody has it, and nobody may get it later."""
+        settled, later = dict(parcel.settled), dict[str, str]()
+        for to, why in answers.items():
+            kept = later if why is not None and why[0] < 500 else settled
+            kept[to] = "" if why is None else _words(*why)
+        lost = {to: why for to, why in settled.items() if why and to not in parcel.settled}
+        is_served = "" in settled.values()
+        if lost and (later or is_served):
+            about = {"delivery": parcel.delivery, "exchange": parcel.exchange}
+            log.warning("recipients refused", extra={**about, "reason": _refusals(lost)})
+        if later:
+            text = f"{self._server.host} refused {_refusals(later)}"
+            raise Undelivered(True, text, settled=settled)
+        if not is_served:
+            raise Undelivered(False, f"{self._server.host} refused {_refusals(settled)}")
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
-        try:
-            return ssl.create_default_context(cafile=self._server.ca)
-        except (OSError, ssl.SSLError) as error:
-            text = f"mail.ca: {self._server.ca}: {error.strerror or error}"
-            raise Undelivered(True, text, away=True) from None
+        return _believing(self._server)
 
     async def aclose(self) -> None:
         """Nothing is left: each mail has a connection of its own."""
@@ -78,24 +91,40 @@ class _Posting:
         self.left_out: str | None = None
         """Why the mail went without its file, if it did."""
 
-    def send(self, draft: Draft) -> dict[str, tuple[int, bytes]]:
-        """Hand the mail over; returns the recipients that were refused, others having been taken.
+    def send(self, draft: Draft, settled: Container[str]) -> Answers:
+        """Hand the mail over to all recipients but those that are `settled`.
 
         Raises:
-            Undelivered: nobody gets it.
+            Undelivered: nobody gets it, for a reason that is no recipient's.
         """
+        wanted = [to for to in draft.recipients if to not in settled]
+        if not wanted:
+            return {}
         try:
             smtp = self._connected()
             with closing(smtp):
                 self._prepare(smtp)
                 room = announced(smtp)
                 self.left_out = draft.left_out(room)
-                refused = smtp.send_message(draft.finish(room))
+                refused = smtp.send_message(draft.finish(room), to_addrs=wanted)
                 with suppress(smtplib.SMTPException, OSError):  # The server has the mail.
                     smtp.quit()
-            return refused
+            return {to: refused.get(to) for to in wanted}
         except smtplib.SMTPRecipientsRefused as error:
-            raise self._refused_all(error.recipients) from None
+            self.left_out = None
+            return dict(error.recipients)
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
+            raise judged(error, self._server.host) from None
+
+    def greet(self) -> None:
+        """Do all that comes before a mail. Undelivered if that doesn't work."""
+        try:
+            with closing(self._connected()) as smtp:
+                self._prepare(smtp)
+                with suppress(
+                    smtplib.SMTPException, OSError
+                ):  # It works, and that was the question.
+                    smtp.quit()
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
             raise judged(error, self._server.host) from None
 
@@ -119,11 +148,6 @@ class _Posting:
             smtp.login(self._server.user, self._server.password)
         smtp.ehlo_or_helo_if_needed()
 
-    def _refused_all(self, refused: dict[str, tuple[int, bytes]]) -> Undelivered:
-        reasons = "; ".join(f"{to}: {_words(*why)}" for to, why in refused.items())
-        is_passing = any(code < 500 for code, _ in refused.values())
-        return Undelivered(is_passing, f"{self._server.host} refused {reasons}")
-
     def cut(self) -> None:
         """End at once, from another thread: its next word meets a closed connection."""
         self._is_cut = True
@@ -131,6 +155,23 @@ class _Posting:
         if connection is not None:
             with suppress(OSError):  # It has ended by itself.
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def greet(server: Server, timeout: float) -> None:
+    """Connect to a server, encrypt and log in as each mail does, and send nothing. Blocks.
+
+    `timeout` is in seconds, for each of its answers. Undelivered, if no mail would be taken.
+    """
+    _Posting(server, _believing(server), timeout).greet()
+
+
+def _believing(server: Server) -> ssl.SSLContext:
+    """TLS with the authorities that are believed; Undelivered if their file can't be used."""
+    try:
+        return ssl.create_default_context(cafile=server.ca)
+    except (OSError, ssl.SSLError) as error:
+        text = f"mail.ca: {server.ca}: {error.strerror or error}"
+        raise Undelivered(True, text, away=True) from None
 
 
 def announced(smtp: smtplib.SMTP) -> int | None:
@@ -161,6 +202,10 @@ def judged(error: Exception, host: str) -> Undelivered:
         return Undelivered(False, f"an address can't be written for {host}: {error}")
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return Undelivered(True, f"{host}: {' '.join(str(words).split())}", away=True)
+
+
+def _refusals(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{to}: {why}" for to, why in reasons.items() if why)
 
 
 def _words(code: int, said: bytes | str) -> str:

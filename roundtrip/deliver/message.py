@@ -59,7 +59,8 @@ class Letters:
         mail["Message-ID"] = message_id(parcel, sender)
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notes, please
         mail["X-Roundtrip-Id"] = parcel.id
-        return Draft(mail, text, parcel, self._settings.most if self._settings.attach else None)
+        most = self._settings.most if self._settings.attach else None
+        return Draft(mail, list(dict.fromkeys([*to, *cc])), text, parcel, most)
 
     def _said(self, parcel: Parcel, fields: dict[str, Any]) -> str:
         if self._text is not None:
@@ -72,6 +73,7 @@ class Draft:
     """A mail without its file. `most` is the largest to attach, in bytes; None: none is wanted."""
 
     mail: EmailMessage
+    recipients: list[str]
     text: str
     parcel: Parcel
     most: int | None

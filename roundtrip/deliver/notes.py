@@ -70,6 +70,7 @@ class Notes:
         self.count = Count()
         self.failing: dict[str, float] = {}
         """Since when those are due whose last attempt failed, in seconds since 1970."""
+        self.on_dead: Callable[[], None] = lambda: None
         self._delivery = delivery
         self._shelf = shelf
         self._disk = disk
@@ -141,6 +142,7 @@ class Notes:
             log.info("delivery done", extra=self._about(entry, attempt=entry.attempts + 1))
         elif note.end is End.DEAD:
             self.count.dead += 1
+            self.on_dead()
             about = self._about(entry, reason=entry.error, attempt=entry.attempts)
             log.error("delivery dead", extra=about)
         else:

@@ -55,7 +55,10 @@ class Parcel:
     mail: str | None = None
     """The address that the sender of the exchange wants its end mailed to."""
     attempt: int = 1
-    """Which attempt at delivering this is."""
+    """Which attempt at delivering this is. One that the agent's own end cut short isn't counted."""
+    settled: Mapping[str, str] = field(default_factory=dict)
+    """Recipients of this parcel that need no attempt any more, if a delivery has several: with ""
+    those who have it, else why they will never take it. From `Undelivered.settled`."""
 
     @property
     def id(self) -> str:
@@ -97,17 +100,25 @@ class Undelivered(Exception):
     With `passing` it is tried again until the delivery expires, else the parcel is dead at once.
     `text` says why, in one line without secrets. With `away` the receiver itself can't be reached,
     so it is not tried with other parcels either before the pause is over. `after` is the pause in
-    seconds that the receiver asked for.
+    seconds that the receiver asked for. `settled` are recipients of this parcel that must not be
+    tried again; the next attempt finds them in `Parcel.settled`.
     """
 
     def __init__(
-        self, passing: bool, text: str, *, away: bool = False, after: float | None = None
+        self,
+        passing: bool,
+        text: str,
+        *,
+        away: bool = False,
+        after: float | None = None,
+        settled: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(text)
         self.passing = passing
         self.text = text
         self.away = away
         self.after = after
+        self.settled = dict(settled or {})
 
 
 @runtime_checkable

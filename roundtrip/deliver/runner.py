@@ -237,14 +237,14 @@ class Runner:
         if failure.passing and not self._is_expired(entry):
             return await self._postpone(entry, failure)
         why = f"expired: {failure.text}" if failure.passing else failure.text
-        await self.notes.write(Note(entry.after(why, None), End.DEAD))
+        await self.notes.write(Note(entry.after(why, None, failure.settled), End.DEAD))
         return None
 
     async def _postpone(self, entry: Entry, failure: Undelivered) -> float | None:
         again = self._pause(entry.attempts + 1)
         if failure.after is not None:
             again = min(max(again, failure.after), self.settings.max_delay)
-        entry = entry.after(failure.text, self._now() + again)
+        entry = entry.after(failure.text, self._now() + again, failure.settled)
         is_there = await self.notes.write(Note(entry, End.FAILED, again))
         return again if is_there else None
 

@@ -85,7 +85,7 @@ class PluginSettings:
     """A delivery of an installed package, by its entry point in group roundtrip.deliveries."""
 
     use: str
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict, repr=False)  # may hold secrets
 
 
 class OtherSettings:

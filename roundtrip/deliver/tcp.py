@@ -2,7 +2,7 @@
 
     parcel --> line --> each client's buffer --> socket        a client that is slow is dropped
                  '--> the last lines, kept                      for `since ID`
-    client --line--> the other clients
+    client --line--> the other clients                         never as a JSON object
 
 A notification is delivered once it is said, whether anybody listens or not.
 """
@@ -29,7 +29,9 @@ _PIECE = 4096  # bytes
 _QUIT = b"quit"
 _SINCE = b"since"
 _BURST = 100  # lines of one client that are passed on in a second; the rest waits
+_MOST_TOLD, _MINUTE = 20, 60.0  # drops that are logged in so many seconds
 _LAST_WORDS = 1.0  # seconds that a client has to take what it is owed when the feed ends
+_GOODBYE = 10.0  # seconds that it has when it goes itself; it keeps its place as long
 
 
 class Client:
@@ -63,6 +65,26 @@ class Client:
         transport = self.writer.transport
         return transport.get_write_buffer_size()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it may be written to; asyncio logs each line to one that has gone."""
+        return not self.writer.is_closing()
+
+    def say(self, line: bytes) -> None:
+        """Send it a line, unless it has gone."""
+        if self.is_there:
+            self.writer.write(line)
+
+    async def part(self, patience: float) -> None:
+        """Close the connection; who doesn't take what it is owed in so many seconds is cut off."""
+        with suppress(OSError):  # It has gone.
+            self.writer.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    # Its end is one future for all that wait: a timeout must not cancel it.
+                    await asyncio.shield(self.writer.wait_closed())
+        self.drop()
+
     def drop(self) -> None:
         """Cut it off, with all that it has not taken."""
         self.writer.transport.abort()
@@ -77,6 +99,7 @@ class Feed:
         self._server: asyncio.Server | None = None
         self._clients: set[Client] = set()
         self._said: deque[tuple[str, bytes]] = deque(maxlen=action.keep)
+        self._told: deque[float] = deque(maxlen=_MOST_TOLD)  # when the last drops were logged
 
     @property
     def address(self) -> tuple[str, int]:
@@ -108,11 +131,15 @@ class Feed:
         if client.waiting + len(line) > self._settings.buffer:
             self._drop(client, f"it has {client.waiting} bytes to read and doesn't")
         else:
-            client.writer.write(line)
+            client.say(line)
 
     def _drop(self, client: Client, reason: str) -> None:
         self._clients.discard(client)
         client.drop()
+        now = asyncio.get_running_loop().time()
+        if len(self._told) == _MOST_TOLD and now - self._told[0] < _MINUTE:
+            return  # Who connects again and again must not fill the log.
+        self._told.append(now)
         extra = {"delivery": self._name, "address": client.name, "reason": reason}
         log.warning("feed client dropped", extra=extra)
 
@@ -128,24 +155,24 @@ class Feed:
         except OSError:
             pass  # It has gone.
         finally:
-            self._clients.discard(client)
-            with suppress(OSError):
-                writer.close()
+            try:
+                await client.part(_GOODBYE)
+            finally:
+                self._clients.discard(client)
 
     async def _listen(self, client: Client) -> None:
-        """Take lines until it says that it goes, or goes, or says too much at once."""
+        """Take lines until it says that it goes, or goes, or says too much at once.
+
+        The end of its side is how most clients go: nobody can tell it from one that only reads on.
+        """
         loop = asyncio.get_running_loop()
         count, until = 0, 0.0
-        while True:
+        while client.is_there:
             line = await client.line(self._settings.line)
             if len(line) > self._settings.line:
                 self._drop(client, f"it sent a line of more than {self._settings.line} bytes")
                 return
-            if line and not self._heed(client, line):
-                return
-            if not line.endswith(b"\n"):
-                # `ncat` and `nc -N` end their side so, and go on reading.
-                await client.writer.wait_closed()
+            if not (line and self._heed(client, line) and line.endswith(b"\n")):
                 return
             if loop.time() > until:
                 count, until = 0, loop.time() + 1.0
@@ -163,7 +190,7 @@ class Feed:
         if word == _SINCE:
             self._repeat(client, wanted.strip().decode(errors="replace"))
         elif text and self._settings.relay:
-            self._pass_on(client, before.rstrip(b"\r\n") + b"\n")
+            self._pass_on(client, _never_an_event(before.rstrip(b"\r\n")) + b"\n")
         return not end
 
     def _repeat(self, client: Client, identity: str) -> None:
@@ -178,23 +205,23 @@ class Feed:
         """To the others, but to none that is behind: talk must not cost a client its events."""
         for client in self._clients:
             if client is not sender and client.waiting < self._settings.buffer // 2:
-                client.writer.write(line)
+                client.say(line)
 
     async def aclose(self) -> None:
         """Close the port and, after their last lines, the connections."""
         if self._server is None:
             return
         self._server.close()
-        for client in self._clients:
-            client.writer.close()
-        closing = [asyncio.ensure_future(client.writer.wait_closed()) for client in self._clients]
-        if closing:
-            _, late = await asyncio.wait(closing, timeout=_LAST_WORDS)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*closing, return_exceptions=True)
-        for client in self._clients:
-            client.drop()
+        await asyncio.gather(*(client.part(_LAST_WORDS) for client in list(self._clients)))
+
+
+def _never_an_event(line: bytes) -> bytes:
+    """What a client has sent, so that nobody can take it, or a part of it, for the agent's word.
+
+    With a brace in it, it becomes a JSON string: what counts as the end of a line, or of a value,
+    differs from reader to reader, so that it is not enough to look at how it begins.
+    """
+    return json.dumps(line.decode(errors="replace")).encode() if b"{" in line else line
 
 
 def _keep_alive(connection: socket.socket) -> None:

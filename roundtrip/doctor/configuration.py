@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from roundtrip.config import Settings, load
+from roundtrip.config.secrets import Filled
 from roundtrip.doctor.findings import ERROR, OK, Finding, Verdict, finding
 from roundtrip.errors import ConfigError
 
@@ -32,11 +35,25 @@ def read(path: Path | None, role: str | None) -> Loaded:
     except ConfigError as error:
         return _without_secrets(path, role, error.problems)
     text = f"{settings.file} can be used"
-    secrets = "all secrets are there" if settings.role == "b" else "host A needs no secrets"
+    is_needed = settings.role == "b" or _has_secret([settings.deliveries, settings.look])
+    secrets = (
+        "all secrets are there" if is_needed else "host A needs no secrets as it is configured"
+    )
     found = [("configuration", text), ("secrets", secrets)]
     return Loaded(
         settings, True, [finding(key, "configuration", Verdict(OK, text)) for key, text in found]
     )
+
+
+def _has_secret(value: Any) -> bool:
+    """Whether a secret was filled into any text of some settings."""
+    if isinstance(value, Filled):
+        return True
+    if is_dataclass(value):
+        return any(_has_secret(getattr(value, each.name)) for each in fields(value))
+    if isinstance(value, Mapping):
+        return any(map(_has_secret, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_secret, value))
 
 
 def _without_secrets(path: Path | None, role: str | None, problems: list[str]) -> Loaded:

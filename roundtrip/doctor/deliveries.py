@@ -1,7 +1,8 @@
 """What host A's deliveries need: programs that are there, servers that answer, queues that move.
 
-Servers are connected to and hung up on before a word is said, each in a thread that nobody waits
-for longer than its time: a resolver can't be told to give up.
+Servers are connected to and hung up on before a word is said; a mail server is greeted as for a
+mail. Each has a thread that nobody waits for longer than its time: a resolver can't be told to give
+up.
 """
 
 from __future__ import annotations
@@ -11,22 +12,25 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from roundtrip.config import Settings
 from roundtrip.config.named import written
 from roundtrip.deliver.broker_settings import AmqpSettings, RedisSettings
-from roundtrip.deliver.settings import ExecSettings, MailSettings, WebhookSettings
-from roundtrip.doctor.findings import NOTICE, OK, WARNING, Finding, Verdict, finding
+from roundtrip.deliver.port import Undelivered
+from roundtrip.deliver.settings import ExecSettings, MailSettings, Server, WebhookSettings
+from roundtrip.doctor.findings import OK, WARNING, Finding, Verdict, finding
 from roundtrip.errors import RoundtripError
 from roundtrip.places import Places
 from roundtrip.programs import environment
 from roundtrip.queue.address import place
 from roundtrip.queues import queues
 
-PATIENCE = 5.0
-"""Seconds for all servers together."""
+PATIENCE = 10.0
+"""Seconds for all servers together; mail servers like to keep who connects waiting for 6."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -69,24 +73,46 @@ def targets(settings: Settings) -> dict[tuple[str, int], str]:
     return found
 
 
-class _Call:
-    """One server, connected to in a thread."""
+def _connect(host: str, port: int) -> str:
+    """Connect, and hang up; returns what works. OSError or UnicodeError if nothing does."""
+    socket.create_connection((host, port), PATIENCE).close()
+    return "takes connections"
 
-    def __init__(self, host: str, port: int, name: str) -> None:
+
+def _greet(server: Server) -> str:
+    """Do what comes before a mail, as far as the secrets are there. Undelivered if it fails."""
+    from roundtrip.deliver.mail import greet  # Nobody else pays for mail.
+
+    login = f"{server.user or ''}{server.password}"
+    is_named = written(login) != login
+    greet(replace(server, user=None) if is_named else server, PATIENCE)
+    works = ["takes connections"]
+    if server.tls != "none":
+        works.append(f"{server.tls} with a certificate that is believed")
+    if server.user is not None:
+        works.append("no login tried without its secret" if is_named else "takes the login")
+    return ", ".join(works)
+
+
+class _Call:
+    """One server, asked in a thread."""
+
+    def __init__(self, host: str, port: int, name: str, ask: Callable[[], str]) -> None:
+        self._host = host
         self._where = f"{host}:{port}"
         self._name = name
         self._verdict: Verdict | None = None
-        self._thread = threading.Thread(target=self._run, args=(host, port), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(ask,), daemon=True)
         self._thread.start()
 
-    def _run(self, host: str, port: int) -> None:
+    def _run(self, ask: Callable[[], str]) -> None:
         try:
-            socket.create_connection((host, port), PATIENCE).close()
-        except (OSError, UnicodeError) as error:
-            words = getattr(error, "strerror", None) or str(error)
+            works = ask()
+        except (OSError, UnicodeError, Undelivered) as error:
+            words = getattr(error, "strerror", None) or str(error).removeprefix(f"{self._host}: ")
             self._verdict = Verdict(WARNING, f"{self._name}: {self._where}: {words}")
         else:
-            self._verdict = Verdict(OK, f"{self._name}: {self._where} takes connections")
+            self._verdict = Verdict(OK, f"{self._name}: {self._where} {works}")
 
     def verdict(self, until: float) -> Verdict:
         """What was found when the time is up."""
@@ -97,7 +123,16 @@ class _Call:
 
 def _servers(settings: Settings) -> Iterator[tuple[str, Verdict]]:
     until = time.monotonic() + PATIENCE
-    calls = [_Call(host, port, name) for (host, port), name in targets(settings).items()]
+    mails = {
+        (each.action.server.host, each.action.server.port): each.action.server
+        for each in settings.deliveries
+        if isinstance(each.action, MailSettings)
+    }
+    calls = []
+    for where, name in targets(settings).items():
+        mail = mails.get(where)
+        ask = partial(_connect, *where) if mail is None else partial(_greet, mail)
+        calls.append(_Call(*where, name, ask))
     for call in calls:
         yield "delivery-server", call.verdict(until)
 
@@ -117,6 +152,6 @@ def _queues(settings: Settings) -> Iterator[tuple[str, Verdict]]:
         elif found["dead"]:
             mend = f"roundtrip deliveries retry --delivery {queue.name} --dead --all"
             text = f"{queue.name}: {numbers}; the last error: {found['error']}"
-            yield "delivery-queue", Verdict(NOTICE, text, mend)
+            yield "delivery-queue", Verdict(WARNING, text, mend)
         else:
             yield "delivery-queue", Verdict(OK, f"{queue.name}: {numbers}")

@@ -69,7 +69,7 @@ CHECKS: dict[str, tuple[Severity, ...]] = {
     "leftovers": (NOTICE,),
     "delivery-program": (WARNING,),
     "delivery-server": (WARNING,),
-    "delivery-queue": (NOTICE, WARNING),
+    "delivery-queue": (WARNING,),
     "broker": (ERROR,),
     "queue-depth": (NOTICE, WARNING),
     "queue-folder": (ERROR,),

@@ -15,6 +15,7 @@ VARIABLE = {  # keys with a part that is known only when the program runs: what 
     "space.{disk.key}": {"space.unenriched", "space.enriched", "space.state"},
     "deliver.{each.name}": {"deliver.<name>"},
     "deliver.{name}": {"deliver.<name>"},
+    "dead.{name}": {"dead.<name>"},
     "{kind}.{folder}": {"watch.<folder>", "intake.<folder>"},
 }
 

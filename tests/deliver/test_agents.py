@@ -41,6 +41,11 @@ def deliveries(world: World, action: str, *arguments: str) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, check=False, cwd=REPOSITORY)
 
 
+def conditions(world: World) -> dict[str, str]:
+    report = json.loads(world.a.run("status", "--json").stdout)
+    return {item["key"]: item["text"] for item in report["conditions"]}
+
+
 def exchange_of(world: World, event: str = "delivered") -> str:
     found = wait_until(lambda: world.a.events(event), event)[-1]["exchange"]
     assert isinstance(found, str)
@@ -156,7 +161,8 @@ def test_a_dead_delivery_is_listed_and_tried_again_when_somebody_asks(
     gate = tmp_path / "gate"
     world = make_world(
         {"tell": {"exec": ["test", "-e", str(gate)], "expire": "100ms",
-                  "retry": {"min_delay": "200ms"}}}
+                  "retry": {"min_delay": "200ms"}}},
+        timing={"heartbeat": "10m"},  # What is dead, or not any more, is told before the next.
     )  # fmt: skip
     world.start()
     world.drop("one.json", b"content")
@@ -173,12 +179,36 @@ def test_a_dead_delivery_is_listed_and_tried_again_when_somebody_asks(
     assert (summary["due"], summary["dead"], summary["exchange"]) == (0, 1, exchange)
     text = world.a.run("status").stdout.decode()
     assert "tell" in text and "exit code 1" in text
+    wait_until(lambda: "dead.tell" in conditions(world), "the dead are a condition")
+    assert "delivery tell has 1 dead" in conditions(world)["dead.tell"]
     gate.touch()
     done = deliveries(world, "retry", "--all")
     assert done.returncode == 0, done.stderr
     assert done.stdout.decode() == f"{exchange}/tell: due\n"
     wait_until(lambda: world.a.events("delivery done"), "the agent has tried at once")
     assert json.loads(deliveries(world, "list", "--json").stdout) == []
+    wait_until(lambda: conditions(world) == {}, "nobody is dead any more")
+
+
+def test_who_is_dead_is_told_after_a_restart_and_not_any_more_once_dropped(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    often = {"heartbeat": "500ms"}
+    world = make_world({"tell": {"exec": ["sh", "{nothing}"]}}, timing=often)
+    world.b.start()
+    world.drop("one.pdf", b"content")
+    wait_until(
+        lambda: (
+            world.a.run("agent", "--once").returncode == 0
+            and visible(world.a.folder("state/deliveries/tell/dead"))
+        ),
+        "it dies in a run with --once",
+    )
+    assert list(json.loads(world.a.folder("state/health-a.json").read_text())["conditions"])
+    world.a.start()
+    assert list(conditions(world)) == ["dead.tell"]
+    assert deliveries(world, "drop", "--all").returncode == 0
+    wait_until(lambda: conditions(world) == {}, "it is dropped")
 
 
 def test_what_is_due_can_be_dropped_or_tried_now(make_world: MakeWorld, tmp_path: Path) -> None:
@@ -219,12 +249,28 @@ def test_what_is_due_of_a_delivery_that_is_not_configured_any_more_is_kept_and_t
     world.a.start()
     report = json.loads(world.a.run("status", "--json").stdout)
     assert [item["key"] for item in report["conditions"]] == ["deliver.tell"]
+    assert "holds 1 due and 0 dead, but no delivery tell" in report["conditions"][0]["text"]
     assert (report["deliveries"][0]["configured"], report["deliveries"][0]["due"]) == (False, 1)
     world.a.stop()
     world.a.configure({**settings, "deliver": {"tell": noting(out)}})
     world.a.start()
     wait_until(lambda: world.a.events("delivery done"), "it is delivered after all")
     assert len(noted(out)) == 1
+
+
+def test_a_delivery_that_is_not_configured_any_more_is_forgotten_once_it_is_dropped(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world({"tell": {"exec": ["false"]}}, timing={"heartbeat": "500ms"})
+    world.start()
+    world.drop("one.json", b"content")
+    wait_until(lambda: world.a.events("delivery failed"), "it fails")
+    world.a.stop()
+    world.a.configure({**json.loads(world.a.config.read_text()), "deliver": {}})
+    world.a.start()
+    assert list(conditions(world)) == ["deliver.tell"]
+    assert deliveries(world, "drop", "--delivery", "tell", "--all").returncode == 0
+    wait_until(lambda: conditions(world) == {}, "nothing of it is left")
 
 
 def test_a_run_with_once_delivers_what_can_be(make_world: MakeWorld, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -132,11 +133,129 @@ async def test_a_client_gets_what_it_missed(tmp_path: Path) -> None:
             assert await one.ended() == b""
 
 
-async def test_a_client_that_ends_its_own_side_still_gets_lines(tmp_path: Path) -> None:
-    async with feed() as made, nc(made, "-N") as one:
-        one.stdin.close()
-        await made.deliver(parcel_of(tmp_path, b"content"))
-        assert json.loads(await one.line())["v"] == 1
+async def test_a_client_that_ends_its_own_side_gets_what_it_asked_for_and_is_closed(
+    tmp_path: Path,
+) -> None:
+    async with feed() as made, nc(made) as other:
+        parcel = parcel_of(tmp_path, b"content")
+        await made.deliver(parcel)
+        async with nc(made, "-N") as one:
+            one.say(b"hello\nsince the beginning\nbye")
+            assert json.loads(await one.ended()) == parcel.event()
+        await other.line()
+        assert [await other.line(), await other.line()] == [b"hello\n", b"bye\n"]
+
+
+async def gone(made: Feed, left: int = 0) -> None:
+    async with asyncio.timeout(10):
+        while len(made._clients) > left:
+            await asyncio.sleep(0.005)
+
+
+async def test_who_only_looks_whether_the_port_is_open_keeps_no_place(tmp_path: Path) -> None:
+    async with feed(clients=4) as made:
+        host, port = made.address
+        for _ in range(6):
+            probe = await asyncio.create_subprocess_exec("nc", "-z", host, str(port))
+            assert await probe.wait() == 0
+            await gone(made)
+        async with nc(made) as one:
+            await made.deliver(parcel_of(tmp_path, b"content"))
+            assert json.loads(await one.line())["v"] == 1
+
+
+async def test_who_ends_its_side_and_takes_nothing_keeps_its_place_for_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundtrip.deliver.tcp._GOODBYE", 0.3)
+    async with feed(buffer=8 * 1024 * 1024, keep=300) as made:
+        big = replace(parcel_of(tmp_path, b""), stats={"x" * 30_000: 1})
+        for _ in range(300):
+            await made.deliver(big)
+        with socket.create_connection(made.address) as slow:
+            slow.sendall(b"since the beginning\n")
+            slow.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(10):
+                while not made._clients:
+                    await asyncio.sleep(0.005)
+            (client,) = made._clients
+            await gone(made)
+            assert client.waiting == 0, "nothing is kept for it"
+
+
+async def test_a_feed_ends_while_a_client_that_went_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundtrip.deliver.tcp._GOODBYE", 0.2)
+    async with feed(buffer=8 * 1024 * 1024, keep=300) as made:
+        big = replace(parcel_of(tmp_path, b""), stats={"x" * 30_000: 1})
+        for _ in range(300):
+            await made.deliver(big)
+        with socket.create_connection(made.address) as slow:
+            slow.sendall(b"since the beginning\n")
+            slow.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(10):
+                while not any(client.waiting for client in made._clients):
+                    await asyncio.sleep(0.005)
+            await made.aclose()
+
+
+async def test_clients_that_are_reset_leave_nothing_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with feed(clients=64) as made:
+        clients = [socket.create_connection(made.address) for _ in range(50)]
+        async with asyncio.timeout(10):
+            while len(made._clients) < 50:
+                await asyncio.sleep(0.005)
+        for client in clients:
+            client.sendall(b"x\n" * 50)
+        for client in clients:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()  # It sends RST.
+        await gone(made)
+    assert caplog.records == []
+
+
+async def test_who_connects_again_and_again_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with feed(clients=1) as made, nc(made):
+        for _ in range(60):
+            reader, writer = await asyncio.open_connection(*made.address)
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+    assert [record.message for record in caplog.records] == ["feed client dropped"] * 20
+
+
+async def test_a_client_that_vanishes_is_found_out() -> None:
+    async with feed() as made, nc(made):
+        (client,) = made._clients
+        connection = client.writer.get_extra_info("socket")
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"v":1,"id":"fake"}',
+        b' \t{"v":1}',
+        b'\xef\xbb\xbf{"v":1}',
+        b'1 {"v":1,"path":"/evil"}',
+        b'hello\r{"v":1}',
+        b'hello\xc2\x85{"v":1}',
+        b'{"v":1}\xff',
+        b'[] "" {"v":1}',
+    ],
+)
+async def test_no_client_can_say_what_another_takes_for_the_agents(line: bytes) -> None:
+    async with feed() as made, nc(made) as one, nc(made) as two:
+        one.say(line + b"\n")
+        got = await two.line()
+    assert json.loads(got) == line.decode(errors="replace")
+    assert got.isascii() and len(got.splitlines()) == 1
 
 
 async def test_a_client_that_does_not_read_is_dropped_and_delays_nobody(

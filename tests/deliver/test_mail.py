@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -360,3 +361,59 @@ async def test_a_server_that_hangs_is_left_as_soon_as_the_agent_ends(tmp_path: P
                 await task
             assert await asyncio.to_thread(connection.recv, 100) == b"", "the connection is cut"
     assert time.monotonic() - began < 5.0
+
+
+def telling(refuse: dict[str, str]) -> Callable[[str, str], str | None]:
+    """What a post office answers to the recipients of this name."""
+    return lambda command, to: refuse.get(to.partition("@")[0]) if command == "RCPT" else None
+
+
+TWO = ("you@example.org", "boss@example.org")
+
+
+async def test_who_has_the_mail_is_not_mailed_again_when_another_is_tried_later(
+    tmp_path: Path,
+) -> None:
+    parcel = parcel_of(tmp_path, b"x")
+    with post_office(tmp_path) as office:
+        made = mailer(server_of(office), to=("you@example.org",), cc=["boss@example.org"])
+        office.box.refuse = telling({"you": "450 greylisted"})
+        told = await failure(made, parcel)
+        assert (told.passing, told.away) == (True, False)
+        assert "you@example.org: 450 greylisted" in told.text and "boss" not in told.text
+        again = replace(parcel, attempt=2, settled=told.settled)
+        office.box.refuse = telling({})
+        await made.deliver(again)
+        assert [each.rcpt_tos for each in office.box.envelopes] == [[TWO[1]], [TWO[0]]]
+        assert office.box.mails[1]["Cc"] == "boss@example.org", "the same mail for everybody"
+
+
+async def test_who_is_refused_for_good_is_told_once_and_not_asked_for_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    parcel = parcel_of(tmp_path, b"x")
+    with post_office(tmp_path) as office:
+        made = mailer(server_of(office), to=TWO)
+        asked: list[str] = []
+
+        def refuse(command: str, to: str) -> str | None:
+            if command == "RCPT":
+                asked.append(to.partition("@")[0])
+            return telling({"you": "450 greylisted", "boss": "550 gone"})(command, to)
+
+        office.box.refuse = refuse
+        told = await failure(made, parcel)
+        assert [record.message for record in caplog.records] == ["recipients refused"]
+        assert caplog.records[0].__dict__["reason"] == "boss@example.org: 550 gone"
+        later = await failure(made, replace(parcel, settled=told.settled))
+        assert (told.passing, later.passing) == (True, True)
+        assert asked == ["you", "boss", "you"]
+        assert len(caplog.records) == 1
+        office.box.refuse = telling({"you": "551 not here"})
+        last = await failure(made, replace(parcel, settled=later.settled))
+        assert not last.passing, "nobody has it, and nobody will"
+        assert "550 gone" in last.text and "551 not here" in last.text
+        served = {**later.settled, "third@example.org": ""}
+        await made.deliver(replace(parcel, settled=served))
+        assert caplog.records[-1].__dict__["reason"] == "you@example.org: 551 not here"
+        assert office.box.envelopes == []

@@ -22,7 +22,7 @@ from roundtrip.queues import queues
 from roundtrip.roles.outgoing import Lane, Outgoing
 from roundtrip.roles.ticket import Ticket
 from roundtrip.shares.posix import PosixFolder
-from tests.deliver.postbox import free_port
+from tests.deliver.postbox import PASSWORD, USER, free_port, post_office
 
 EXCHANGE = "01ARZ3NDEKTSV4RRFFQ69G5FAV-orders.json"
 
@@ -142,8 +142,9 @@ def test_doctor_looks_at_programs_servers_and_queues(tmp_path: Path) -> None:
     said = {(key, severity) for key, severity, _ in found}
     assert said == {
         ("delivery-program", "ok"), ("delivery-program", "warning"),
-        ("delivery-server", "warning"), ("delivery-queue", "notice"), ("delivery-queue", "warning"),
+        ("delivery-server", "warning"), ("delivery-queue", "warning"),
     }  # fmt: skip
+    assert [key for key, severity, _ in found if severity == "warning"].count("delivery-queue") == 2
     texts = "\n".join(text for _, _, text in found)
     assert "lost: no program /nowhere/at/all" in texts
     assert "Connection refused" in texts
@@ -167,6 +168,47 @@ def test_doctor_connects_to_the_proxy_where_a_webhook_has_one(tmp_path: Path) ->
     config.write_text(json.dumps({"role": "a", "deliver": hooks}))
     found = deliveries.targets(load(config, secrets="named"))
     assert found == {("proxy.example.org", 80): "plain", ("other.example.org", 3128): "login"}
+
+
+@pytest.mark.parametrize(
+    ("given", "severity", "said"),
+    [
+        (
+            {},
+            "ok",
+            "takes connections, starttls with a certificate that is believed, takes the login",
+        ),
+        ({"ca": None}, "warning", "certificate verify failed"),
+        ({"password": "geraten"}, "warning", "535"),
+        ({"password": "${NOWHERE}"}, "ok", "no login tried without its secret"),
+        ({"tls": "tls"}, "warning", ""),
+        ({"ca": "/nowhere.pem"}, "warning", "mail.ca: /nowhere.pem: No such file"),
+    ],
+)
+def test_doctor_greets_a_mail_server_as_for_a_mail(
+    tmp_path: Path, given: dict[str, Any], severity: str, said: str
+) -> None:
+    with post_office(tmp_path, tls="starttls", login=True) as office:
+        mail = {"server": "localhost", "port": office.port, "from": "rt@example.org",
+                "user": USER, "password": PASSWORD, "ca": str(office.ca), **given}  # fmt: skip
+        config = tmp_path / "roundtrip.yaml"
+        config.write_text(json.dumps({"role": "a", "mail": mail}))
+        settings = load(config, secrets="named" if "NOWHERE" in mail["password"] else "filled")
+        found = deliveries.look(settings, offline=False)
+        assert office.box.envelopes == []
+    (server,) = [each for each in found if each.key == "delivery-server"]
+    assert server.severity == severity
+    assert server.text.startswith(f"reply: localhost:{office.port}")
+    assert said in server.text and "localhost: " not in server.text.split(" ", 2)[2]
+    assert PASSWORD not in server.text and "geraten" not in server.text
+
+
+def test_doctor_says_that_a_mail_server_offers_no_encryption(tmp_path: Path) -> None:
+    with post_office(tmp_path) as office:
+        mail = {"server": "localhost", "port": office.port, "from": "rt@example.org"}
+        found = deliveries.look(configured(tmp_path, {}, mail=mail), offline=False)
+    (server,) = [each for each in found if each.key == "delivery-server"]
+    assert (server.severity, "STARTTLS" in server.text) == ("warning", True)
 
 
 def test_a_queue_that_was_never_used_is_no_queue(tmp_path: Path) -> None:

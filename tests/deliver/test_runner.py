@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import os
 import random
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from roundtrip.deliver.entry import Entry, file_of
+from roundtrip.deliver.entry import Entry, decode, file_of
 from roundtrip.deliver.notes import Disk
 from roundtrip.deliver.port import Parcel, Undelivered
 from roundtrip.deliver.runner import Runner
@@ -580,3 +581,34 @@ def test_what_somebody_drops_while_its_end_waits_to_be_noted_does_not_come_back(
     virtually(main)
     assert bench.disk.files == {"due": {}, "dead": {}}
     assert max(when for when, _, _ in receiver.got) < 15.0
+
+
+def test_who_of_several_recipients_has_it_is_known_to_later_lives_and_after_a_retry(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench, found = Bench(), list[dict[str, str]]()
+
+    async def act(parcel: Parcel) -> None:
+        found.append(dict(parcel.settled))
+        last = len(found) >= 3
+        raise Undelivered(
+            not last, "c: not now", settled={"ab"[len(found) % 2]: "" if last else "no"}
+        )
+
+    bench.put(entry_of())
+    run(bench, Receiver(act), 0.1)
+    run(bench, Receiver(act), 10.0)
+    assert found == [{}, {"b": "no"}, {"b": "no", "a": "no"}]
+    dead = bench.dead()
+    assert dead is not None
+    assert dead.settled == {"b": "", "a": "no"}
+    assert asyncio.run(bench.shelf.exhume(dead.exchange, BEGAN))
+    entry = bench.entry()
+    assert entry is not None
+    assert entry.settled == {"b": ""}, "who refused it may take it now; who has it has it"
+
+
+def test_an_entry_of_before_there_were_several_recipients_is_read() -> None:
+    entry = entry_of()
+    old = {key: value for key, value in json.loads(entry.encode()).items() if key != "settled"}
+    assert decode(json.dumps(old).encode(), entry.exchange) == entry

@@ -145,3 +145,31 @@ def test_a_webhook_goes_through_a_proxy_and_a_proxy_that_is_away_is_named(
         wait_until(lambda: words in status.read_text(), "the condition names the proxy")
         assert len(found.requests) == 1
         assert "hushhush" not in status.read_text() + world.a.log.read_text()
+
+
+def test_an_agent_killed_between_two_attempts_mails_nobody_again_who_has_it(
+    make_world: MakeWorld, tmp_path: Path
+) -> None:
+    notice = {
+        "mail": {"to": ["slow@example.org", "boss@example.org"]},
+        "retry": {"min_delay": "50ms", "max_delay": "200ms"},
+    }
+    with post_office(tmp_path, tls="starttls", login=True) as office:
+        is_busy = threading.Event()
+        is_busy.set()
+
+        def refuse(command: str, to: str) -> str | None:
+            return "450 later" if to.startswith("slow") and is_busy.is_set() else None
+
+        office.box.refuse = refuse
+        world = make_world({"notice": notice}, mail=server_of(office))
+        world.start()
+        world.drop("one.pdf", PDF)
+        wait_until(lambda: len(world.a.events("delivery failed")) >= 3, "it is tried again")
+        world.a.kill()
+        world.a.start()
+        wait_until(lambda: len(world.a.events("delivery failed")) >= 6, "and in the next life")
+        assert [each.rcpt_tos for each in office.box.envelopes] == [["boss@example.org"]]
+        is_busy.clear()
+        wait_until(lambda: world.a.events("delivery done"), "and taken")
+        assert [each.rcpt_tos for each in office.box.envelopes[1:]] == [["slow@example.org"]]

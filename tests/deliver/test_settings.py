@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from roundtrip.config import load
-from roundtrip.deliver.settings import DeliverySettings, WebhookSettings
+from roundtrip.deliver.settings import DeliverySettings, PluginSettings, WebhookSettings
 from roundtrip.errors import ConfigError
 
 MAIL = "mail: {server: smtp.example.org, from: rt@example.org}\n"
@@ -52,6 +52,14 @@ WRONG = [
     ("deliver: {x: {http: 'http://${NOWHERE}/'}}", "the secret NOWHERE is nowhere"),
     ("deliver: {x: {tcp: here}}", "'here' is not HOST:PORT"),
     ("deliver: {x: {plugin: nobody}}", "no installed package has 'nobody' in entry point group"),
+    (
+        "deliver: {x: {plugin: {use: acme, options: {a: [{b: '${NOWHERE}'}]}}}}",
+        "deliver.x.plugin.options.a[0].b: the secret NOWHERE is nowhere",
+    ),
+    (
+        "deliver: {x: {plugin: {use: acme, options: {a: [{b: '${}'}]}}}}",
+        "deliver.x.plugin.options: has '${' without a secret's name",
+    ),
     ("deliver: {x: {exec: [a], fields: {name: '('}}}", "is not a regular expression"),
     ("deliver: {x: {exec: [a], fields: {name: abc}}}", "has no named group"),
     (
@@ -63,6 +71,10 @@ WRONG = [
     ("mail: {server: h, from: a@b.c, password: x}", "mail.password: needs user"),
     ("look: {listen: '0.0.0.0:9465', token: x}", "is not on the loopback"),
     ("look: {listen: '127.0.0.1:9465'}", "look.token: missing"),
+    ("look: {listen: '127.0.0.1:9465', token: ''}", "look.token: is short: it has 0 characters"),
+    ("look: {listen: '127.0.0.1:9465', token: 'fifteen of them'}", "and needs 16; make one: see"),
+    ("look: {listen: '127.0.0.1:9465', token: 'x${SHORT}'}", "look.token: is short: it has 6 "),
+    ("look: {listen: '127.0.0.1:9465', token: '${NOWHERE}'}", "the secret NOWHERE is nowhere"),
 ]
 
 
@@ -73,7 +85,10 @@ def loaded(tmp_path: Path, text: str, role: str = "a") -> list[DeliverySettings]
 
 
 @pytest.mark.parametrize(("text", "said"), WRONG)
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_what_is_wrong_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.setenv("SHORT", "short")
     with pytest.raises(ConfigError) as told:
         loaded(tmp_path, text)
     (line,) = told.value.problems
@@ -99,6 +114,18 @@ def test_role_b_has_no_deliveries_to_check_and_needs_none_of_their_secrets(tmp_p
     loaded(tmp_path, text, "b")
 
 
+@pytest.mark.parametrize("role", ["a", "b"])
+def test_a_token_that_is_short_is_refused_by_either_role_and_a_long_one_is_kept(
+    tmp_path: Path, role: str
+) -> None:
+    text = "look: {{listen: '127.0.0.1:9465', token: '{}'}}"
+    if role == "b":
+        text += "\npipelines: {{p: {{steps: [{{name: s, command: [cat]}}]}}}}"
+    loaded(tmp_path, text.format("sixteen-of-them!"), role)
+    with pytest.raises(ConfigError, match=r"look\.token: is short"):
+        loaded(tmp_path, text.format("fifteen-of-them"), role)
+
+
 def test_secrets_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUSH", "hushhush")
     text = (
@@ -109,6 +136,28 @@ def test_secrets_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "  y: {exec: {run: [a], environment: {A: '${HUSH}'}}}\n"
     )
     assert "hushhush" not in repr(loaded(tmp_path, text))
+
+
+def test_the_texts_of_a_plugins_options_have_their_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUSH", "hush{hush}")
+    (tmp_path / "acme.py").write_text("def made(**options): ...\n")
+    about = tmp_path / "acme-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[roundtrip.deliveries]\nacme = acme:made\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (
+        "deliver: {x: {plugin: {use: acme, options: "
+        "{a: 'see ${HUSH}', b: [1, {c: '${HUSH}'}], d: '$${HUSH}', e: 2.5}}}}"
+    )
+    (found,) = loaded(tmp_path, text)
+    assert isinstance(found.action, PluginSettings)
+    assert found.action.options == {
+        "a": "see hush{hush}", "b": [1, {"c": "hush{hush}"}], "d": "${HUSH}", "e": 2.5,
+    }  # fmt: skip
+    assert "hush{" not in repr(found)
 
 
 def test_a_field_of_the_name_or_of_the_file_is_known(tmp_path: Path) -> None:
@@ -132,7 +181,7 @@ def test_the_examples_of_the_how_to_pages_are_valid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str, text: str
 ) -> None:
     for name in ("SMTP_PASSWORD", "ALARM_TOKEN", "LOOK_TOKEN", "PROXY_PASSWORD"):
-        monkeypatch.setenv(name, "x")
+        monkeypatch.setenv(name, "x" * 16)
     monkeypatch.setenv("SHOP_SECRET", KEY)
     loaded(tmp_path, text)
 

@@ -194,7 +194,7 @@ def test_a_secret_that_is_none_is_refused(secret: str) -> None:
         (307, False, False),
         (400, False, False),
         (401, False, False),
-        (404, False, False),
+        (404, True, False),
         (408, True, False),
         (410, False, False),
         (425, True, False),

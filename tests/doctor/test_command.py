@@ -205,6 +205,23 @@ def test_a_missing_secret_is_an_error_and_all_else_is_looked_at(hosts: Hosts) ->
     assert "offline" in found.one("internet")["text"]
 
 
+def test_host_a_needs_the_secrets_of_its_deliveries(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said() -> str:
+        return str(hosts.examine("a", "--offline").one("secrets")["text"])
+
+    assert said() == "host A needs no secrets as it is configured"
+    monkeypatch.setenv("HUSH", "hushhush-hushhush")
+    for given in (
+        {"deliver": {"x": {"http": {"url": "http://h/", "headers": {"A": "${HUSH}"}}}}},
+        {"mail": {"server": "h", "from": "a@b.c", "user": "u", "password": "${HUSH}"}},
+        {"look": {"listen": "127.0.0.1:9465", "token": "${HUSH}"}},
+    ):
+        hosts.configure("a", **given)
+        assert said() == "all secrets are there"
+
+
 def test_missing_folders_are_named_with_the_command_that_makes_them(hosts: Hosts) -> None:
     shutil.rmtree(hosts.a / "outbox")
     shutil.rmtree(hosts.a / "Enriched")
