@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from roundtrip import scripts
 from roundtrip.errors import RecordFault
 from roundtrip.template import Field, Fields, Template
 
@@ -24,6 +25,10 @@ class Arguments:
         templates = [Template(text) for text in run]
         if templates[0].fields:
             raise ValueError(f"{key}: a field can't choose the program")
+        try:
+            scripts.refuse(run, lambda text: bool(Template(text).fields))
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
         self._encode: Callable[[str], bytes] = os.fsencode if names else str.encode
         self.fields = [field for template in templates for field in template.fields]
         self._templates = templates[1:]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from roundtrip.cli import streams
 from roundtrip.cli.values import duration
 from roundtrip.errors import ExitCode, InputError
 
@@ -136,7 +137,10 @@ def run(args: argparse.Namespace) -> int:
 
     form = "json" if args.json else "nul" if args.null else "lines"
     if args.list_failed:
-        return _list_failed(args, form)
+        if not sys.stdout.writable():
+            args.parser.error("standard output is closed; nobody would see what failed")
+        with streams.to_stdout():
+            return _list_failed(args, form)
     if args.command_line is not None and not args.command_line:
         args.parser.error("--exec needs a program")
     if args.once and args.new_only:

@@ -42,6 +42,8 @@ class Tree:
         self._top = top
         self._deep = deep
         self._enters = enters
+        self.is_whole = True
+        """Whether every folder could be listed so far."""
         self._cover: Cover
         if settings is None:
             self._cover = Cover()
@@ -69,6 +71,7 @@ class Tree:
                 if here == "" or not isinstance(error, FileNotFoundError | NotADirectoryError):
                     fields = {"folder": here or str(self._top), "reason": error.strerror}
                     logger.warning("folder not listed", extra=fields)
+                    self.is_whole = False
                 continue
             folders = {each.name for each in entries if each.is_dir(follow_symlinks=False)}
             yield here, [each for each in entries if each.name not in folders]

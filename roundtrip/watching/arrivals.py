@@ -66,6 +66,11 @@ class Arrivals:
         """What tells of changes."""
         return self._tree.backend
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every folder could be listed so far."""
+        return self._tree.is_whole
+
     def start(self) -> None:
         """Begin with what is there."""
         self._want_listing("")

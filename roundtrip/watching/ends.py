@@ -130,14 +130,23 @@ class Ends:
 
     # On disk
 
+    def forget(self, path: str) -> None:
+        """A file has gone."""
+        self.journal.forget(path)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH, self.flush)
+
     def _remember(self, entry: Entry) -> None:
         self.journal.add(entry)
         if self._claims is not None:
             self._recorded.append(self._claims / str(entry.run))
         if len(self._recorded) >= _FLUSH_AT and not self._is_full:
             self.flush()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_FLUSH, self.flush)
+        else:
+            self._flush_soon()
 
     def flush(self) -> None:
         """Have everything on disk, and then remove the claims that said the same."""
@@ -157,6 +166,8 @@ class Ends:
         for path in self._recorded:
             path.unlink(missing_ok=True)
         self._recorded.clear()
+        if self.journal.is_behind:
+            self._flush_soon()
 
     # What an earlier watch left
 
@@ -202,6 +213,7 @@ class Ends:
     def close(self) -> None:
         """Have everything on disk."""
         self.flush()
+        self.flush()  # What was forgotten.
         if self._timer is not None:
             self._timer.cancel()
         self.journal.close()

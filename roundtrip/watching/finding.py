@@ -82,7 +82,10 @@ def _handle(folder: int, name: str, inode: int) -> str:
 
 
 class Place:
-    """What is at the watched path: the same folder as before, or a mount's bare mount point?"""
+    """What is at the watched path: the same folder as before, or a mount's bare mount point?
+
+    Where a file system is mounted below it, that is told as well.
+    """
 
     def __init__(self, top: str) -> None:
         self._top = top
@@ -91,21 +94,33 @@ class Place:
         self.numbered = not is_remote(fstype) or fstype in _NUMBERED
         """Whether inodes are the same after the file system was mounted anew."""
 
-    def now(self) -> str:
-        """What is there now; "" if nothing is."""
-        if not self.numbered:
-            mount = self._mount()
-            return f"{mount.fstype} {mount.source}" if mount is not None else ""
+    def now(self, rel: str = "") -> str:
+        """What is there now, and what is mounted below, where `rel` is; "" if nothing is."""
         try:
-            return _handle(_HERE, self._top, os.stat(self._top).st_ino)
+            top = os.stat(self._top)
+            numbered = self.numbered
+            here = _handle(_HERE, self._top, top.st_ino) if numbered else _named(self._mount())
         except OSError:
             return ""
+        return here + self._below(os.path.dirname(rel), top.st_dev)
 
-    def _mount(self) -> Mount | None:
+    def _below(self, folder: str, device: int) -> str:
         try:
-            return mount_of(read(), os.path.realpath(self._top))
+            if not folder or os.stat(os.path.join(self._top, folder)).st_dev == device:
+                return ""
+        except OSError:
+            return ""
+        return f" {_named(self._mount(folder))}"
+
+    def _mount(self, folder: str = "") -> Mount | None:
+        try:
+            return mount_of(read(), os.path.realpath(os.path.join(self._top, folder)))
         except FileNotFoundError:
             return None
+
+
+def _named(mount: Mount | None) -> str:
+    return f"{mount.fstype} {mount.source}" if mount is not None else ""
 
 
 class NotYet(Exception):

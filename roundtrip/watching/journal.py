@@ -5,7 +5,8 @@
     <state>/claims/    a file for each run: made before it begins, gone when the journal has its end
 
 A line is only appended; when half of the lines say nothing any more, the rest is written anew. What
-is known of a file that has gone is forgotten, so the journal is as long as the folder.
+is known of a file that has gone is forgotten, by a line, too: it may be put back while nobody
+watches. So the journal is as long as the folder.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from roundtrip.errors import ShareError
 
 JOURNAL = "journal"
 VERSION = 1
+_FORGOTTEN = "forgotten"  # the key of a line that says so of a path
 _SLACK = 1000  # lines that say nothing any more are worth no rewriting up to this many
 
 _KEPT_NS = 30 * 24 * 3600 * 10**9  # of files whose folder was replaced, or is not mounted
@@ -80,6 +82,11 @@ class Memory:
     def flush(self) -> None:
         """Make durable what was added."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is not durable."""
+        return False
+
     def close(self) -> None:
         """Give everything back."""
 
@@ -88,25 +95,28 @@ class Journal(Memory):
     """Entries in a state folder, whose lock the caller holds.
 
     `folder` is the watched one without links, `called` the absolute path that it was given by: a
-    link may lead elsewhere the next time.
+    link may lead elsewhere the next time. `command` tells commands apart; whether what is
+    remembered is of another one, `is_of_another_command` says.
 
     Raises:
         ShareError: it can't be read, or belongs to another folder.
     """
 
-    def __init__(self, state: Path, folder: str, called: str) -> None:
+    def __init__(self, state: Path, folder: str, called: str, command: str = "") -> None:
         super().__init__()
         self._path = state / JOURNAL
-        self._head = {"v": VERSION, "folder": folder, "called": called}
-        self._waiting: list[Entry] = []
+        self._head = {"v": VERSION, "folder": folder, "called": called, "command": command}
+        self.is_of_another_command = False
+        self._waiting: list[bytes] = []
+        self._forgotten: list[bytes] = []
         self._lines = 0
         self._opened = -1
         try:
-            self._load()
+            self._load(command)
         except OSError as error:
             raise ShareError(f"{self._path}: can't be used: {error.strerror}") from None
 
-    def _load(self) -> None:
+    def _load(self, command: str) -> None:
         try:
             lines = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -120,14 +130,30 @@ class Journal(Memory):
                 f"{self._path.parent}: this is the state of {head.get('folder')!a}; "
                 "give each folder a --state of its own"
             )
-        for entry in _entries(lines[1:]):
-            super().add(entry)
+        self._entries = _replayed(lines[1:])
+        self._last = max((entry.run for entry in self._entries.values()), default=0)
+        self.is_of_another_command = head.get("command", command) != command
         self._rewrite()  # Without a line that a power cut has torn.
 
     def add(self, entry: Entry) -> None:
         """Remember what became of a file; durable with the next `flush`."""
         super().add(entry)
-        self._waiting.append(entry)
+        self._waiting.append(_line(entry))
+
+    def forget(self, path: str) -> None:
+        """The file has gone; durable with the `flush` after the next one.
+
+        Not earlier: the claim of its run may still be there, which would then be taken again.
+        """
+        known = self.get(path)
+        if known is not None:
+            super().forget(path)
+            self._forgotten.append(_json({_FORGOTTEN: path, "run": known.run}))
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another flush is needed."""
+        return bool(self._waiting or self._forgotten)
 
     def flush(self) -> None:
         """Make durable what was added.
@@ -135,28 +161,27 @@ class Journal(Memory):
         Raises:
             OSError: it is not; what was added stays so, and the next flush tries again.
         """
-        if not self._waiting:
-            return
-        if self._lines > 2 * len(self._entries) + _SLACK:
+        if self._waiting and self._lines > 2 * len(self._entries) + _SLACK:
             self._rewrite()
-        else:
-            lines = b"".join(map(_line, self._waiting))
-            begin = os.lseek(self._opened, 0, os.SEEK_END)
-            try:
-                _write_all(self._opened, lines)
-                os.fdatasync(self._opened)
-            except OSError:
-                os.ftruncate(self._opened, begin)
-                raise
+        elif self._waiting:
+            self._append(b"".join(self._waiting))
             self._lines += len(self._waiting)
-        self._waiting.clear()
+        self._waiting, self._forgotten = self._forgotten, []
+
+    def _append(self, lines: bytes) -> None:
+        begin = os.lseek(self._opened, 0, os.SEEK_END)
+        try:
+            _write_all(self._opened, lines)
+            os.fdatasync(self._opened)
+        except OSError:
+            os.ftruncate(self._opened, begin)
+            raise
 
     def _rewrite(self) -> None:
         part = self._path.with_name(f".{JOURNAL}.part")
         opened = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            head = json.dumps(self._head).encode() + b"\n"
-            _write_all(opened, head + b"".join(map(_line, self._entries.values())))
+            _write_all(opened, _json(self._head) + b"".join(map(_line, self._entries.values())))
             os.fsync(opened)
             os.rename(part, self._path)
             sync_folder(self._path.parent)
@@ -188,15 +213,25 @@ def _write_all(opened: int, content: bytes) -> None:
 
 
 def _line(entry: Entry) -> bytes:
+    return _json({k: v for k, v in asdict(entry).items() if v is not None})
+
+
+def _json(fields: dict[str, Any]) -> bytes:
     # Escaped, as json.dumps does by itself: names of any bytes come back as they were.
-    return json.dumps({k: v for k, v in asdict(entry).items() if v is not None}).encode() + b"\n"
+    return json.dumps(fields).encode() + b"\n"
 
 
-def _entries(lines: list[bytes]) -> Iterator[Entry]:
+def _replayed(lines: list[bytes]) -> dict[str, Entry]:
+    """What the lines say in the end, by path."""
+    found: dict[str, Entry] = {}
     for line in lines:
-        fields = _parsed(line)
-        if fields is not None and (entry := entry_of(fields)) is not None:
-            yield entry
+        fields = _parsed(line) or {}
+        known = found.get(str(fields.get(_FORGOTTEN)))
+        if (entry := entry_of(fields)) is not None:
+            found[entry.path] = entry
+        elif known is not None and known.run == fields.get("run"):
+            del found[known.path]  # Not if another came to that path since.
+    return found
 
 
 def _parsed(line: bytes) -> dict[str, object] | None:
@@ -227,5 +262,4 @@ def failed_in(state: Path) -> list[Entry]:
         return []
     except OSError as error:
         raise ShareError(f"{state / JOURNAL}: can't be read: {error.strerror}") from None
-    last = {entry.path: entry for entry in _entries(lines[1:])}
-    return [entry for entry in last.values() if entry.outcome == FAILED]
+    return [entry for entry in _replayed(lines[1:]).values() if entry.outcome == FAILED]

@@ -6,8 +6,8 @@ import difflib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
+from roundtrip import scripts
 from roundtrip.errors import InputError
 
 MEANINGS = {
@@ -24,15 +24,13 @@ MEANINGS = {
 """Every placeholder; `{}` is short for `{path}`, and `{{name}}` stays `{name}`."""
 
 _PLACEHOLDER = re.compile(r"\{\{([a-z_]*)\}\}|\{([a-z_]*)\}")
-_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "fish", "busybox"})
-_SCRIPT_FOLLOWS = re.compile(r"-[A-Za-z]*c")
 
 
 def check(command: Sequence[str]) -> None:
     """Refuse what can't be meant.
 
     Raises:
-        InputError: an unknown placeholder, one for the program's name, or one in a shell's script.
+        InputError: an unknown placeholder, one for the program's name, or one in code.
     """
     for argument in command:
         for match in _PLACEHOLDER.finditer(argument):
@@ -42,18 +40,10 @@ def check(command: Sequence[str]) -> None:
                 raise InputError(f"{match[0]} is no placeholder; {hint} ({{{match[0]}}} is text)")
     if _names(command[0]):
         raise InputError(f"{command[0]}: the program can't be a placeholder")
-    _refuse_script(command)
-
-
-def _refuse_script(command: Sequence[str]) -> None:
-    """A file's name in a shell's script would be run as a part of it."""
-    shell = any(os.path.basename(word) in _SHELLS for word in command)
-    for option, script in pairwise(command):
-        if shell and _SCRIPT_FOLLOWS.fullmatch(option) and _names(script):
-            raise InputError(
-                "a placeholder in a shell's script would run what is in a file's name; "
-                "write \"$1\" there, and after the script: sh '{path}'"
-            )
+    try:
+        scripts.refuse(command, _names)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def fill(command: Sequence[str], values: Mapping[str, str]) -> list[str]:

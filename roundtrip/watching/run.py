@@ -28,6 +28,10 @@ _NO_ROOM = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _RESET = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGURG)
 
 
+class NotStarted(Exception):
+    """The program isn't there, or can't be started as it is; nothing was run."""
+
+
 class Job(NamedTuple):
     """A run: `path` is absolute, and given only if the file is looked at afterwards."""
 
@@ -44,12 +48,13 @@ def perform(job: Job, claims: Path, claimed: Callable[[], None]) -> Outcome:
 
     Raises:
         OSError: there was no room for the claim, or for a process; nothing was run.
+        NotStarted: nothing was run, either.
     """
     claim = Claim(claims, job.entry)
     claimed()
     try:
         outcome = _outcome(job, claim)
-    except OSError:
+    except (OSError, NotStarted):
         claim.withdraw()
         raise
     # Whoever is told of the end writes it down as well.
@@ -64,10 +69,13 @@ def _outcome(job: Job, claim: Claim) -> Outcome:
     try:
         pid = _start(job, claim, writer)
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) in _NO_ROOM:
+        code = getattr(error, "errno", None)
+        if code in _NO_ROOM:
             raise
-        reason = getattr(error, "strerror", None) or str(error)
-        return Outcome(None, 0.0, f"{job.arguments[0]}: can't be started: {reason}")
+        text = f"{job.arguments[0]}: can't be started: {getattr(error, 'strerror', None) or error}"
+        if code == errno.E2BIG or not isinstance(error, OSError):
+            return Outcome(None, 0.0, text)
+        raise NotStarted(text) from None  # It is the program's fault, and no file's.
     finally:
         os.close(writer)
     watched = _Watched(pid, reader)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from roundtrip.errors import RoundtripError
 from roundtrip.watching.claim import Outcome
-from roundtrip.watching.run import Job, perform
+from roundtrip.watching.run import Job, NotStarted, perform
 
 _LARGEST = 4 * 1024 * 1024  # a message: arguments are at most 2 MiB (execve(2), a quarter of 8 MiB)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -78,7 +78,7 @@ class Runner:
         """Run a command to its end.
 
         Raises:
-            NotRun: it was not begun.
+            NotRun, NotStarted: it was not begun.
             Lost: nobody saw its end.
             RunnerGone: nor will anybody.
         """
@@ -195,6 +195,8 @@ class _Server:
         what: Outcome | Exception
         try:
             what = perform(job, self._claims, lambda: os.close(self._lock))
+        except NotStarted as error:
+            what = error
         except OSError as error:
             what = NotRun(f"{self._claims}: {error.strerror}" if error.filename else str(error))
         self._tell(job.entry.run, what)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import hashlib
 import os
+import shutil
 import signal
+import stat
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from roundtrip.errors import ExitCode, ShareError
+from roundtrip.errors import ExitCode, InputError, ShareError
 from roundtrip.watching import dead, placeholders, state
 from roundtrip.watching.arrivals import Arrivals
 from roundtrip.watching.ends import Ends
@@ -30,12 +34,14 @@ def watch(plan: Plan, form: str, kept: Path | None, *, retry_failed: bool = Fals
         RoundtripError: it can't be begun, or not go on.
         BrokenPipeError: nobody reads what is told.
     """
-    _fill_standard_descriptors()
+    if not _fill_standard_descriptors() and plan.command is None:
+        raise InputError("standard output is closed; nobody would be told of any file")
     real = real_top(plan.folder)
     # Not `real`: where a link leads to may change, and the watch follows it.
     top = os.path.abspath(plan.folder)
     if plan.command is not None:
         placeholders.check(plan.command)
+        _find(plan.command[0])
     if plan.dead is not None:
         state.refuse_inside(plan.dead, real, "the dead-letter folder", deep=plan.deep)
         dead.check(plan.dead, plan.folder)
@@ -46,6 +52,7 @@ def watch(plan: Plan, form: str, kept: Path | None, *, retry_failed: bool = Fals
         if retry_failed:
             _retry(journal)
         teller = Teller(form, top, os.fspath(plan.folder))
+        _tell_of_another_command(journal, plan.folder, teller)
         stack.enter_context(told_troubles(teller))
         ends = Ends(plan, top, journal, claims, teller, numbered=Place(top).numbered)
         return asyncio.run(_Session(plan, top, ends, teller, runner).run())
@@ -63,13 +70,29 @@ def real_top(folder: Path) -> str:
     return os.path.realpath(folder)
 
 
-def _fill_standard_descriptors() -> None:
-    """With one of them closed, the next file that is opened would get what is told."""
+def _fill_standard_descriptors() -> bool:
+    """Whether stdout can be written.
+
+    With one of the three closed, the next file that is opened would get what is told; and commands
+    that print fail if stdout can't be written.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
+    if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY:
+        return True
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    os.close(null)
+    return False
+
+
+def _find(program: str) -> None:
+    if shutil.which(program) is None:
+        where = "" if "/" in program else " in $PATH"
+        raise InputError(f"{program}: there is no such program{where}, or no right to run it")
 
 
 def _opened(
@@ -79,7 +102,8 @@ def _opened(
         return Memory(), None, None
     opened = state.State(kept, real, deep=plan.deep)
     stack.callback(opened.close)
-    journal = Journal(kept, real, os.path.abspath(plan.folder))
+    told = hashlib.sha256("\0".join(plan.command or ()).encode(errors="surrogateescape"))
+    journal = Journal(kept, real, os.path.abspath(plan.folder), told.hexdigest()[:12])
     stack.callback(journal.close)
     if plan.command is None:
         return journal, None, None
@@ -94,6 +118,16 @@ def _retry(journal: Memory) -> None:
         if entry.outcome == FAILED:
             journal.add(replace(entry, outcome=RETRY, attempts=0, interruptions=0, again=0.0))
     journal.flush()
+
+
+def _tell_of_another_command(journal: Memory, folder: Path, teller: Teller) -> None:
+    """A second command for a folder gets none of the first one's files: nothing is run twice."""
+    handled = sum(entry.outcome != RETRY for entry in journal.entries())
+    if isinstance(journal, Journal) and journal.is_of_another_command and handled:
+        teller.trouble(
+            f"{folder}: what another command was run for is not run again "
+            f"({handled} remembered); a second command needs a --state of its own"
+        )
 
 
 class _Session:
@@ -125,6 +159,8 @@ class _Session:
         for number, code in ((signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.OK)):
             loop.add_signal_handler(number, self._stop, code)
         reader = Reader(self._reader_gone) if self._tells_stdout() else None
+        if reader is not None:
+            self._work.reader_has_gone = reader.has_gone
         try:
             return await self._until_end()
         finally:
@@ -135,7 +171,10 @@ class _Session:
             self._ends.close()
 
     def _tells_stdout(self) -> bool:
-        return self._plan.command is None or self._teller.form == "json"
+        """Whether somebody is to read stdout: of us, or, through a pipe, of the commands."""
+        if self._plan.command is None or self._teller.form == "json":
+            return True
+        return stat.S_ISFIFO(os.fstat(1).st_mode)
 
     async def _until_end(self) -> ExitCode:
         settling = [asyncio.create_task(self._settle(entry)) for entry in self._ends.left()]
@@ -152,7 +191,12 @@ class _Session:
         finally:
             for task in (idle, *settling):
                 task.cancel()
-        return ExitCode.FAILED if self._plan.once and self._ends.failed else self._code
+        return self._of_once() if self._plan.once else self._code
+
+    def _of_once(self) -> ExitCode:
+        if self._ends.failed or self._work.hindered:
+            return ExitCode.FAILED
+        return self._code if self._asked or self._arrivals.is_whole else ExitCode.SHARE
 
     async def _settle(self, entry: Entry) -> None:
         with self._work.held(entry.path):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from roundtrip.errors import ShareError
 from roundtrip.protocol.documents import is_unicode, printable
 from roundtrip.protocol.markers import timestamp
 
@@ -23,7 +24,7 @@ _AGAIN = 600.0  # seconds until the same trouble is told again
 class Teller:
     """Writes to stdout and stderr; `form` is `lines`, `nul` or `json`.
 
-    What can't be written since the reader has gone raises BrokenPipeError.
+    What can't be written to stdout raises ShareError; if the reader has gone, BrokenPipeError.
     """
 
     def __init__(self, form: str, top: str, shown: str) -> None:
@@ -75,7 +76,14 @@ def named(key: str, text: str) -> dict[str, str]:
 def _write(content: bytes) -> None:
     view = memoryview(content)
     while view:
-        view = view[os.write(_STDOUT, view) :]
+        try:
+            view = view[os.write(_STDOUT, view) :]
+        except BlockingIOError:  # Whoever shares it with us has made it so.
+            select.select([], [_STDOUT], [])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ShareError(f"standard output: {error.strerror}") from None
 
 
 class Reader:
@@ -96,6 +104,10 @@ class Reader:
             return
         self._gone = gone
         self._loop.add_reader(self._epoll.fileno(), self._call)
+
+    def has_gone(self) -> bool:
+        """Whether nobody reads it now, told or not yet."""
+        return self._epoll is not None and bool(self._epoll.poll(0))
 
     def _call(self) -> None:
         self.close()

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from roundtrip.errors import InputError
+from roundtrip.errors import InputError, RoundtripError
 from roundtrip.watching import finding
 from roundtrip.watching.claim import Outcome
 from roundtrip.watching.ends import Ends
@@ -23,7 +23,7 @@ from roundtrip.watching.journal import FAILED, RETRY, Entry
 from roundtrip.watching.placeholders import fill, values_of
 from roundtrip.watching.plan import Plan
 from roundtrip.watching.readiness import BUSY, FOUND, Readiness
-from roundtrip.watching.run import Job
+from roundtrip.watching.run import Job, NotStarted
 from roundtrip.watching.runner import Lost, NotRun, Runner
 from roundtrip.watching.telling import Teller
 
@@ -57,7 +57,10 @@ class Work:
         self._why = ""
         self._stopping = False
         self._idle = asyncio.Event()
+        self.hindered = 0
+        """Files that could not be looked at, or whose command could not be started (--once)."""
         self.listing: Callable[[], bool] = lambda: False
+        self.reader_has_gone: Callable[[], bool] = lambda: False
         self.on_error: Callable[[BaseException], None] = lambda error: None
 
     async def until_idle(self) -> None:
@@ -112,17 +115,17 @@ class Work:
             path, event = self._due.popitem(last=False)
             try:
                 self._look(path, event)
-            except BrokenPipeError as error:  # Nobody reads what is told.
+            except (BrokenPipeError, RoundtripError) as error:  # Nobody is told any more.
                 self.on_error(error)
                 return
             except OSError as error:
-                self._teller.trouble(f"{self._teller.shown(path)}: {error.strerror or error}")
-                self._later(path, BUSY, event)
+                self._hinder(path, event, error)
         self._settle()
 
     def _may_begin(self) -> bool:
         free = self.running() < self._plan.concurrency
-        return bool(self._due) and free and self._pause is None and not self._stopping
+        may = bool(self._due) and free and self._pause is None and not self._stopping
+        return may and not self.reader_has_gone()
 
     def _settle(self) -> None:
         if self._stopping:
@@ -143,8 +146,8 @@ class Work:
             self._gone(path)
             return
         known = self._journal.get(path)
-        if known is not None and known.identity != found.identity:
-            known = None
+        if known is not None and (known.identity != found.identity or known.dead is not None):
+            known = None  # Another file, or one that was put back from the dead letters.
         if known is not None:
             if known.outcome != RETRY:
                 return
@@ -157,12 +160,17 @@ class Work:
         elif again > 0:
             self._later(path, again, event)
 
+    def _hinder(self, path: str, event: str, error: OSError) -> None:
+        self.hindered += 1
+        self._teller.trouble(f"{self._teller.shown(path)}: {error.strerror or error}")
+        self._later(path, BUSY, event)
+
     def _gone(self, path: str) -> None:
         """Forget a file; not if it may be that only its file system has gone."""
         self._ready.forget(path)
         known = self._journal.get(path)
-        if known is not None and (known.place == self._place.now() or known.is_old()):
-            self._journal.forget(path)
+        if known is not None and (known.place == self._place.now(path) or known.is_old()):
+            self._ends.forget(path)
 
     def _later(self, path: str, seconds: float, event: str, *, always: bool = False) -> None:
         """Look again; with --once, only if the file is complete and waits for its next try."""
@@ -184,7 +192,7 @@ class Work:
             identity=found.identity,
             outcome=FAILED,  # Until it is known better.
             run=self._journal.next_run(),
-            place=self._place.now(),
+            place=self._place.now(path),
             attempts=known.attempts + 1 if known else 1,
             interruptions=known.interruptions if known else 0,
         )
@@ -204,8 +212,7 @@ class Work:
             self._later(entry.path, self._ready.doubt(entry.path, error), event)
             return
         except OSError as error:
-            self._teller.trouble(f"{self._teller.shown(entry.path)}: {error.strerror or error}")
-            self._later(entry.path, BUSY, event)
+            self._hinder(entry.path, event, error)
             return
         self._ready.forget(entry.path)
         if self._runner is None:
@@ -231,8 +238,13 @@ class Work:
         )
         try:
             outcome = await runner.run(job)
-        except NotRun as error:
-            self._hold_up(entry.path, event, str(error))
+        except (NotRun, NotStarted) as error:
+            if self._plan.once and isinstance(error, NotStarted):
+                self.hindered += 1
+                self._left.add(entry.path)
+                self._say_once(entry.path, str(error))
+            else:
+                self._hold_up(entry.path, event, str(error))
         except Lost:
             await self._ends.settle(entry)
         else:
@@ -241,12 +253,15 @@ class Work:
 
     def _hold_up(self, path: str, event: str, why: str) -> None:
         """Nothing can be run now, this file or another: try again later, and say so once."""
-        if why != self._why:
-            self._why = why
-            self._teller.trouble(f"{self._teller.shown(path)}: not run now: {why}")
+        self._say_once(path, why)
         self._again.setdefault(path, event)
         if self._pause is None:
             self._pause = self._loop.call_later(_NO_ROOM_DELAY, self._go_on)
+
+    def _say_once(self, path: str, why: str) -> None:
+        if why != self._why:
+            self._why = why
+            self._teller.trouble(f"{self._teller.shown(path)}: not run now: {why}")
 
     def _go_on(self) -> None:
         self._pause = None

@@ -90,7 +90,13 @@ class Scene:
         """What the journal says of each path."""
         # What follows the last newline is being written just now.
         lines = (self.state / "journal").read_text().split("\n")[1:-1]
-        return {entry["path"]: entry for entry in map(json.loads, lines)}
+        found: dict[str, dict[str, Any]] = {}
+        for entry in map(json.loads, lines):
+            if "path" in entry:
+                found[entry["path"]] = entry
+            elif found.get(entry["forgotten"], entry)["run"] == entry["run"]:
+                found.pop(entry["forgotten"], None)
+        return found
 
     def remembered(self, *names: str) -> None:
         """Wait until the journal has them and no claim is left."""

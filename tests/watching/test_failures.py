@@ -30,6 +30,10 @@ def test_a_failed_run_is_remembered_listed_and_tried_again_only_when_asked(scene
     assert listed.stdout == os.fsencode(scene.folder / "bad") + b"\n"
     told = json.loads(scene.run("--list-failed", "--json", "--state", scene.state).stdout)
     assert told["reason"] == "exit code 7" and told["attempts"] == 1
+    for to, code in ((">&-", ExitCode.USAGE), (">/dev/full", ExitCode.SHARE)):
+        shell = ["sh", "-c", f'exec "$@" {to}', "sh"]
+        untold = scene.run("--list-failed", "--json", "--state", scene.state, under=shell)
+        assert (untold.returncode, untold.stderr.count(b"standard output")) == (code, 1)
     assert scene.run("--once", "--retry-failed", *scene.script()).returncode == ExitCode.OK
     assert scene.runs() == Counter({"bad": 2})
     assert scene.run("--list-failed", "--state", scene.state).stdout == b""
@@ -54,6 +58,43 @@ def test_a_dead_letter_lies_with_its_problem_document_and_replaces_nothing(scene
     assert len(os.listdir(scene.dead)) == 4
     assert scene.run("--once", *scene.script()).returncode == ExitCode.OK
     assert scene.journal() == {} or set(scene.journal()) == {"bad.csv"}
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_file_put_back_from_the_dead_letters_is_run_again(scene: Scene, once: bool) -> None:
+    scene.put("bad")
+    scene.put("good")
+    options = ("--dead-letter", str(scene.dead))
+    body = 'case "$1" in *bad) exit 1; esac'
+    if once:
+        assert scene.run("--once", *options, *scene.script(body)).returncode == ExitCode.FAILED
+    else:
+        process = scene.start(*options, *scene.script(body))
+        scene.ran("good", "bad")
+        scene.remembered("good")
+        until(lambda: (scene.dead / "bad").exists(), "the dead letter")
+        scene.stop(process)
+    (scene.dead / "bad").rename(scene.folder / "bad")
+    assert scene.run("--once", *options, *scene.script()).returncode == ExitCode.OK
+    assert scene.runs() == Counter({"bad": 2, "good": 1})
+    scene.run("--once", *options, *scene.script())
+    assert scene.runs() == Counter({"bad": 2, "good": 1})
+
+
+def test_a_file_that_was_moved_away_by_a_watch_told_to_stop_is_run_again_when_put_back(
+    scene: Scene,
+) -> None:
+    scene.put("bad")
+    body = 'touch "$2.began"; until [ -e "$2.go" ]; do sleep 0.05; done; exit 1'
+    process = scene.start("--dead-letter", str(scene.dead), *scene.script(body))
+    until((scene.root / "runs.began").exists, "the run")
+    process.send_signal(15)
+    assert b"waiting for 1 run" in process.stderr.readline()
+    (scene.root / "runs.go").touch()
+    assert process.wait(timeout=30) == ExitCode.OK
+    (scene.dead / "bad").rename(scene.folder / "bad")
+    scene.run("--once", *scene.script())
+    assert scene.runs() == Counter({"bad": 2})
 
 
 def test_a_dead_letter_keeps_a_name_of_any_bytes_and_of_full_length(scene: Scene) -> None:
@@ -143,12 +184,56 @@ def test_what_a_command_leaves_in_the_background_does_not_hold_it_up(scene: Scen
     os.kill(int((scene.root / "runs.pid").read_text()), 9)
 
 
-@pytest.mark.parametrize("program", ["/no/such/program", "."])
-def test_a_program_that_can_not_be_started_fails_with_its_name(scene: Scene, program: str) -> None:
+@pytest.mark.parametrize("program", ["/no/such/program", "no-such-program", ".", "/etc/passwd"])
+def test_a_program_that_is_not_there_is_refused_before_any_file_is_touched(
+    scene: Scene, program: str
+) -> None:
     scene.put("a")
-    done = scene.run("--once", "--exec", program)
+    done = scene.run("--once", "--dead-letter", str(scene.dead), "--exec", program)
+    assert done.returncode == ExitCode.USAGE
+    assert f"{program}: there is no such program".encode() in done.stderr
+    assert os.listdir(scene.folder) == ["a"] and not scene.state.exists()
+
+
+def _program(scene: Scene, content: str) -> Path:
+    path = scene.root / "program"
+    path.with_suffix(".new").write_text(content)
+    path.with_suffix(".new").chmod(0o755)
+    path.with_suffix(".new").rename(path)
+    return path
+
+
+def test_a_program_that_vanishes_later_costs_no_file_and_is_started_when_it_is_back(
+    scene: Scene,
+) -> None:
+    program = _program(scene, f'#!/bin/sh\nprintf "%s\\0" "$1" >> {scene.log}\n')
+    process = scene.start("--dead-letter", scene.dead, "--exec", str(program), "{path}")
+    scene.put("a")
+    scene.ran("a")
+    scene.remembered("a")
+    program.rename(scene.root / "aside")
+    scene.put("b")
+    assert b"b: not run now: " in process.stderr.readline()
+    assert os.listdir(scene.state / "claims") == [] and os.listdir(scene.dead) == []
+    (scene.root / "aside").rename(program)
+    scene.ran("a", "b")
+    scene.stop(process)
+
+
+def test_with_once_files_whose_program_can_not_be_started_are_left_for_the_next_run(
+    scene: Scene,
+) -> None:
+    scene.put("a")
+    scene.put("b")
+    program = _program(scene, "#!/no/such/interpreter\n")
+    options = ("--once", "--dead-letter", str(scene.dead), "--exec", str(program), "{path}")
+    done = scene.run(*options)
     assert done.returncode == ExitCode.FAILED
-    assert f"{program}: can't be started: ".encode() in done.stderr
+    assert done.stderr.count(b"can't be started: No such file") == 1
+    assert sorted(os.listdir(scene.folder)) == ["a", "b"] and os.listdir(scene.dead) == []
+    _program(scene, f'#!/bin/sh\nprintf "%s\\0" "$1" >> {scene.log}\n')
+    assert scene.run(*options).returncode == ExitCode.OK
+    scene.ran("a", "b")
 
 
 def test_a_signal_that_ends_a_command_is_named(scene: Scene) -> None:

@@ -157,6 +157,49 @@ def test_a_folder_that_may_not_be_read_is_told_once_and_holds_up_nobody(scene: S
     (scene.folder / "secret").chmod(0o700)
 
 
+@pytest.mark.needs("root", "setpriv")
+@pytest.mark.parametrize("deep", [False, True])
+def test_with_once_a_folder_that_may_not_be_read_is_no_success(scene: Scene, deep: bool) -> None:
+    scene.put("a")
+    secret = scene.folder / "secret" if deep else scene.folder
+    secret.mkdir(exist_ok=True)
+    secret.chmod(0)
+    try:
+        done = scene.run("--once", *(["-r"] if deep else []), *scene.script(), under=WITHOUT)
+    finally:
+        secret.chmod(0o700)
+    assert done.returncode == ExitCode.SHARE
+    assert done.stderr.count(b"\n") == 1 and b"not listed" in done.stderr
+    assert scene.runs() == ({"a": 1} if deep else {})
+    assert scene.run("--once", *scene.script()).returncode == ExitCode.OK
+    scene.ran("a")
+
+
+@pytest.mark.needs("root", "setpriv")
+def test_with_once_files_that_may_not_be_looked_at_are_no_success(scene: Scene) -> None:
+    scene.put("a")
+    scene.folder.chmod(0o400)
+    try:
+        done = scene.run("--once", under=WITHOUT)
+    finally:
+        scene.folder.chmod(0o700)
+    assert (done.returncode, done.stdout) == (ExitCode.FAILED, b"")
+    assert b"incoming/a: Permission denied" in done.stderr
+
+
+@pytest.mark.needs("root", "unshare", "mount")
+def test_nothing_is_forgotten_while_what_is_mounted_in_the_tree_is_away(scene: Scene) -> None:
+    (scene.folder / "disk").mkdir()
+    (scene.root / "elsewhere").mkdir()
+    bind = f"mount -t tmpfs none {scene.root}/elsewhere && echo x > {scene.root}/elsewhere/f && "
+    bind += f"at() {{ mount --bind {scene.root}/elsewhere {scene.folder}/disk; }}; "
+    run = 'at && "$@" && umount "$d" && "$@" && at && "$@"'
+    under = ["unshare", "--mount", "sh", "-c", f"{bind} d={scene.folder}/disk; {run}", "sh"]
+    done = scene.run("-r", "--once", *scene.script(), under=under)
+    assert done.returncode == ExitCode.OK, done.stderr
+    scene.ran("disk/f")
+
+
 LIMITED = 'echo "$1" > /proc/sys/user/max_$0; shift; exec "$@"'
 
 

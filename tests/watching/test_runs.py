@@ -87,8 +87,10 @@ def test_every_placeholder_stands_for_what_is_documented(scene: Scene) -> None:
     [
         (["echo", "{pth}"], "did you mean {path}?"),
         (["{name}"], "the program can't be a placeholder"),
-        (["sh", "-c", "gzip {path}"], "would run what is in a file's name"),
-        (["env", "bash", "-ec", "gzip {}"], "would run what is in a file's name"),
+        (["sh", "-c", "gzip {path}"], "a placeholder in the code that sh runs"),
+        (["env", "bash", "-ec", "gzip {}"], "a placeholder in the code that bash runs"),
+        (["su", "root", "-c", "echo {name}"], "a placeholder in the code that su runs"),
+        (["python3", "-c", "print('{name}')"], "write sys.argv[1] there"),
         ([], "--exec needs a program"),
     ],
 )
@@ -268,6 +270,43 @@ def test_a_reader_who_leaves_ends_the_watch_at_once(scene: Scene) -> None:
     assert process.stderr.read() == b""
 
 
+def test_a_reader_of_what_commands_print_who_leaves_ends_the_watch_and_costs_no_file(
+    scene: Scene,
+) -> None:
+    process = scene.start(*scene.script('cat "$1"'))
+    scene.put("a")
+    assert process.stdout.read(7) == b"content"
+    scene.remembered("a")
+    process.stdout.close()
+    assert process.wait(timeout=10) == ExitCode.OK
+    assert process.stderr.read() == b""
+    for name in ("b", "c"):
+        scene.put(name)
+    gone = ["sh", "-c", 'exec "$@" | true', "sh"]
+    scene.run("--once", *scene.script('cat "$1"'), under=gone)
+    assert scene.run("--once", *scene.script('cat "$1"')).returncode == ExitCode.OK
+    assert {entry["outcome"] for entry in scene.journal().values()} == {"done"}
+
+
+@pytest.mark.parametrize("to", [">&-", ">/dev/full"])
+def test_files_that_nobody_could_be_told_of_are_not_remembered(scene: Scene, to: str) -> None:
+    scene.put("a")
+    scene.put("b")
+    shell = ["sh", "-c", f'exec "$@" {to}', "sh"]
+    done = scene.run("--once", "--state", scene.state, under=shell)
+    assert done.returncode == (ExitCode.USAGE if to == ">&-" else ExitCode.SHARE)
+    assert done.stderr.count(b"standard output") == 1
+    assert scene.run("--once", "--state", scene.state).stdout.count(b"\n") == 2
+
+
+def test_without_a_stdout_commands_that_print_are_run_as_ever(scene: Scene) -> None:
+    scene.put("a")
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh"]
+    done = scene.run("--once", *scene.script('cat "$1"'), under=shell)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
+    scene.ran("a")
+
+
 def test_ten_thousand_files_that_come_while_it_runs_are_each_told_once(scene: Scene) -> None:
     process = scene.start("--state", scene.state)
     seen = []
@@ -296,6 +335,37 @@ def test_a_second_watch_says_in_one_line_who_works_there(scene: Scene) -> None:
     assert second.stderr.decode().count("\n") == 1
     assert f"process {process.pid}" in second.stderr.decode()
     scene.stop(process)
+
+
+def test_a_second_command_for_one_folder_is_told_why_it_gets_no_file(scene: Scene) -> None:
+    scene.put("a")
+    assert scene.run("--once", "--exec", "echo", "first", "{name}").stdout == b"first a\n"
+    second = ("--once", "--exec", "echo", "second", "{name}")
+    done = scene.run(*second)
+    assert (done.returncode, done.stdout) == (ExitCode.OK, b"")
+    assert b"(1 remembered); a second command needs a --state of its own" in done.stderr
+    assert scene.run(*second).stderr == b""
+    own = scene.run("--state", scene.root / "other", *second)
+    assert (own.stdout, own.stderr) == (b"second a\n", b"")
+
+
+def test_a_file_that_was_away_while_nobody_or_a_listing_looked_is_new(scene: Scene) -> None:
+    for name in ("a", "b"):
+        scene.put(name)
+    scene.run("--once", *scene.script())
+    (scene.folder / "a").rename(scene.root / "a")
+    scene.run("--once", *scene.script())
+    (scene.root / "a").rename(scene.folder / "a")
+    scene.run("--once", *scene.script())
+    assert scene.runs() == {"a": 2, "b": 1}
+    process = scene.start(*scene.script())
+    (scene.folder / "b").rename(scene.root / "b")
+    until(lambda: set(scene.journal()) == {"a"}, "it is forgotten")
+    process.kill()
+    process.wait()
+    (scene.root / "b").rename(scene.folder / "b")
+    scene.run("--once", *scene.script())
+    assert scene.runs() == {"a": 2, "b": 2}
 
 
 def test_the_state_of_another_folder_is_refused(scene: Scene) -> None:
