@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # As of `typing`, which takes long enough to be interrupted.
 __version__ = "0.1.0"
 __all__ = ["AsyncClient", "Client", "Restarts", "__version__"]
 
@@ -11,7 +10,7 @@ if TYPE_CHECKING:
     from roundtrip.client import AsyncClient, Client, Restarts
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Lazily, so that `roundtrip --version` doesn't pay for what only programs need.
     if name in ("AsyncClient", "Client", "Restarts"):
         from roundtrip import client

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from roundtrip.config import Settings, load
-from roundtrip.errors import InputError, RoundtripError
-from roundtrip.handing_in import fitted, told_if_full
+from roundtrip.errors import ConfigError, InputError, RoundtripError
+from roundtrip.handing_in import fitted, opened, told_if_full
 from roundtrip.places import Places
 from roundtrip.protocol.documents import printable
 from roundtrip.protocol.markers import Outcome
@@ -32,7 +32,7 @@ from roundtrip.roles.wishes import wish
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.stages import Stages
-from roundtrip.waiting import LOOK_ANYWAY, Result, Waiting
+from roundtrip.waiting import LOOK_ANYWAY, Result, Waiting, asks_for_reply, knows, restarts
 
 
 class EnrichmentFailed(RoundtripError):
@@ -88,10 +88,12 @@ class AsyncClient:
             StillWaiting: time ran out; `wait` goes on with the exchange that its text names.
         """
         exchange = await self.submit(path, pipeline=pipeline, deadline=deadline)
-        result = await self.wait(exchange, timeout=timeout)
+        try:
+            result = await self.wait(exchange, timeout=timeout)
+        except EnrichmentFailed:
+            self.forget(exchange)
+            raise
         self.forget(exchange)
-        if result.outcome is Outcome.FAILED:
-            raise EnrichmentFailed(result, result.problem())
         return result
 
     async def submit(
@@ -112,22 +114,15 @@ class AsyncClient:
             mail: the address that its end is mailed to, by the configuration's `mail` server.
 
         Raises:
-            InputError: the file can't be read, the deadline is none, or nobody can be mailed to.
+            InputError: the file can't be read, the deadline is none, or `mail` is no address.
+            ConfigError: nobody can be mailed to: there is no mail server.
             ShareError: there is no room for the copy beside `limits.reserve`.
         """
         source = Path(path)
-        try:
-            if not source.is_file():
-                what = "not a regular file" if source.exists() else "no such file"
-                raise InputError(f"{source}: {what}")
-            with source.open("rb") as file:
-                return await self.submit_stream(
-                    file, source.name, pipeline=pipeline, deadline=deadline, again=again, mail=mail
-                )
-        except PermissionError as error:
-            if error.filename == str(source):
-                raise InputError(f"{source}: can't be read: {error.strerror}") from error
-            raise
+        with opened(source) as file:
+            return await self.submit_stream(
+                file, source.name, pipeline=pipeline, deadline=deadline, again=again, mail=mail
+            )
 
     async def submit_stream(
         self,
@@ -149,7 +144,7 @@ class AsyncClient:
             raise InputError(f"{name[:80]!r} can't be a file's name, so no result can have it")
         if deadline is not None and not deadline > 0:
             raise InputError(f"deadline: {deadline!r} is none; it is a number of seconds above 0")
-        self._check_mail(mail)
+        self.check_mail(mail)
         until = None if deadline is None else deadline_in(deadline)
         exchange = self._namer(name)
         ticket = tickets.file_of(exchange)
@@ -168,13 +163,19 @@ class AsyncClient:
                 raise
         return exchange
 
-    def _check_mail(self, address: str | None) -> None:
+    def check_mail(self, address: str | None) -> None:
+        """Find out whether the end of an exchange can be mailed there; None needs no mail.
+
+        Raises:
+            InputError: it is no address.
+            ConfigError: there is no mail server.
+        """
         if address is None:
             return
         if not tickets.is_address(address):
             raise InputError(f"{address[:80]!r} is no mail address")
         if self._settings.mail is None:
-            raise InputError("nobody can be mailed to: the configuration has no `mail` section")
+            raise ConfigError(["nobody can be mailed to: the configuration has no `mail` section"])
 
     async def wait(
         self,
@@ -189,13 +190,20 @@ class AsyncClient:
         `on_state` is told of each new stage: submitted, pending, then the protocol's states.
         `on_progress` is told how far B is, once a second at most, and never within the first.
 
+        Whether it was waited for before does not matter, until `forget` or 30 days later.
+
         Raises:
+            EnrichmentFailed: the answer is `failed`, or none came before the deadline.
+            InputError: nothing of this name was submitted here, or it was forgotten.
             StillWaiting: `timeout` seconds have passed.
         """
         async with self.waiting() as waiting:
-            return await waiting.result(
+            result = await waiting.result(
                 exchange, timeout=timeout, on_state=on_state, on_progress=on_progress
             )
+        if result.outcome is Outcome.FAILED:
+            raise EnrichmentFailed(result, result.problem())
+        return result
 
     def waiting(self, look: float = LOOK_ANYWAY) -> Waiting:
         """A context manager that waits for many exchanges at once: see `Waiting.result`.
@@ -206,14 +214,16 @@ class AsyncClient:
 
     def knows(self, exchange: str) -> bool:
         """Whether somebody may still want the answer to an exchange that was submitted here."""
-        file = tickets.file_of(exchange)
-        # In this order: the record is written before the ticket goes.
-        return _asks_for_reply(self.places.tickets / file) or (self.places.outcomes / file).exists()
+        return knows(self.places, exchange)
 
     async def stage(self, exchange: str) -> str:
         """How far an exchange is: see `Stages.of`."""
         async with Stages(self._settings) as stages:
             return await stages.of(exchange)
+
+    def restarts(self, exchange: str) -> Restarts | None:
+        """The attempts at an exchange of which some have failed already; None if none has."""
+        return restarts(self.places, exchange)
 
     async def sent(self) -> list[tuple[str, str]]:
         """What programs and people have submitted and can pick up, with its stage or outcome."""
@@ -221,8 +231,10 @@ class AsyncClient:
         async with Stages(self._settings) as stages, self.waiting() as waiting:
             for exchange in sorted(self._awaited()):
                 result = await waiting.outcome(exchange)
-                stage = await stages.of(exchange) if result is None else result.outcome.value
-                found.append((exchange, stage))
+                if result is None:
+                    found.append((exchange, await stages.of(exchange)))
+                elif result.is_there():
+                    found.append((exchange, result.outcome.value))
         return found
 
     def _awaited(self) -> Iterator[str]:
@@ -230,12 +242,28 @@ class AsyncClient:
         yield from (exchange for exchange in outcomes if exchange is not None)
         for path in self.places.tickets.iterdir():
             exchange = tickets.exchange_of(path.name)
-            if exchange is not None and exchange not in outcomes and _asks_for_reply(path):
+            if exchange is not None and exchange not in outcomes and asks_for_reply(path):
                 yield exchange
 
     def forget(self, exchange: str) -> None:
-        """Remove the record of an answer that has been seen."""
+        """Remove the record of an answer that has been seen: nobody can wait for it any more."""
         (self.places.outcomes / tickets.file_of(exchange)).unlink(missing_ok=True)
+
+    def is_needed(self, result: Result) -> bool:
+        """Whether a delivery of this exchange is due, or dead, and needs the answer's file."""
+        from roundtrip.deliveries import is_owed
+
+        return is_owed(self.places, result.exchange)
+
+    def is_told_of(self, result: Result) -> bool:
+        """Whether a delivery tells others where the answer lies."""
+        if not self._settings.deliveries:
+            return False
+        return any(
+            each.wants(result.outcome.value, pipeline, result.path.name, asked=False)
+            for each in self._settings.deliveries
+            for pipeline in each.pipelines or (None,)  # B may have chosen any.
+        )
 
     async def cancel(self, exchange: str) -> bool:
         """Ask the agent to give an exchange up: it fails, at once, or when an agent runs.
@@ -301,9 +329,6 @@ class Client:
         """Wait for a submitted exchange's answer: see `AsyncClient.wait`."""
         return asyncio.run(self._client.wait(exchange, timeout=timeout))
 
-
-def _asks_for_reply(ticket: Path) -> bool:
-    try:
-        return tickets.decode(ticket.read_bytes()).reply
-    except (FileNotFoundError, ValueError):
-        return False  # It is over, or somebody else's.
+    def forget(self, exchange: str) -> None:
+        """Nobody will wait for it any more: see `AsyncClient.forget`."""
+        self._client.forget(exchange)

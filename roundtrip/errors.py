@@ -11,11 +11,11 @@ class ExitCode(IntEnum):
     """What a command's exit status means (documented in docs/reference/exit-codes.md)."""
 
     OK = 0
-    """It did what was asked."""
+    """It did what was asked, perhaps for a reader that left before the end, as `head` does."""
     FAILED = 1
     """The exchange was answered, and the answer is `failed`; of `watch --once`: a run failed."""
     USAGE = 2
-    """The command line is wrong (argparse's own code)."""
+    """The command line is wrong (argparse's own code), or a standard stream is closed."""
     CONFIG = 3
     """The configuration is wrong or missing; each error was printed with its line."""
     SHARE = 4
@@ -25,7 +25,7 @@ class ExitCode(IntEnum):
     WAITING = 6
     """Time ran out while the exchange was still under way; nothing is lost."""
     INPUT = 7
-    """The input can't be sent: missing, not a regular file, unreadable."""
+    """A file can't be sent: missing, not a regular file, unreadable; or nothing has this name."""
     TEST = 8
     """A test of a pipeline failed; what differs was printed."""
     WARNED = 9
@@ -36,6 +36,8 @@ class ExitCode(IntEnum):
     """`torture` saw the share break a rule that the protocol needs, or hang."""
     EXPIRED = 12
     """The exchange was given up at its deadline."""
+    TAKEN = 13
+    """The answer was delivered, and has been taken from there or changed since."""
     INTERNAL = 70
     """A defect in roundtrip itself (EX_SOFTWARE of sysexits.h); the log has the details."""
     INTERRUPTED = 130
@@ -92,6 +94,8 @@ class UnusableMarker(RoundtripError):
 
 class UnusableName(RoundtripError):
     """A name is outside the protocol's grammar."""
+
+    exit_code = ExitCode.INPUT
 
 
 class PipelineError(RoundtripError):

@@ -1,4 +1,4 @@
-"""Room for what a program hands in: checked before, and, where its size isn't known, meanwhile."""
+"""What a program hands in: can it be read, and is there room for it, before and meanwhile?"""
 
 from __future__ import annotations
 
@@ -7,14 +7,31 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from roundtrip.errors import ShareError
+from roundtrip.errors import InputError, ShareError
 from roundtrip.roles.space import in_words, is_full, need_of
 from roundtrip.shares.port import Folder
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a file that is to be sent; the caller closes it.
+
+    Raises:
+        InputError: it isn't there, isn't a regular file, or can't be read.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # Opening a named pipe would wait for a writer.
+            raise InputError(f"{path}: not a regular file")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from error
 
 
 async def fitted(source: BinaryIO, folder: Folder, reserve: int) -> BinaryIO:

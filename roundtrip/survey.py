@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -18,10 +20,12 @@ from roundtrip.queues import Queue, queues
 from roundtrip.roles.health import Severity, read_health
 from roundtrip.roles.progress import newest_notes
 from roundtrip.roles.side import Survey, survey
+from roundtrip.roles.ticket import Restarts, exchange_of, restarts_in
 from roundtrip.shares.heartbeat import Heartbeat, age, last_beat, skew
 from roundtrip.shares.lock import holder_of
 from roundtrip.shares.port import SharedFolder
 
+_READ = 1000  # tickets that are read for a report, the oldest
 _OPEN = frozenset({State.REQUESTED, State.ANSWERING})
 
 
@@ -29,6 +33,7 @@ class Report(TypedDict):
     """A snapshot; ages are in seconds, rates in exchanges a minute, by role.
 
     `progress` has what progress files say, and `rate` (records a second) and `left` (seconds).
+    `attempts` has the exchanges that have failed and are tried again, the oldest first.
     `deliveries` has a summary of each queue (`queues.Queue.summary`).
     `conditions` is what the running agent says is wrong, worst first. `states` is None while a
     share can't be listed.
@@ -45,6 +50,7 @@ class Report(TypedDict):
     peer: dict[str, Any] | None
     shares: dict[str, dict[str, Any]]
     progress: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
     deliveries: list[dict[str, Any]]
 
 
@@ -79,6 +85,7 @@ class Surveyor:
                 "enriched": _share(places.enriched, shares.enriched),
             },
             progress=progress,
+            attempts=list(self._attempts()),
             deliveries=[await _summary(queue) for queue in queues(self._settings, places)],
         )
 
@@ -118,6 +125,14 @@ class Surveyor:
         notes = await newest_notes(enriched, found.progress, open_)
         self._paces = {exchange: self._paces.get(exchange) or Pace() for exchange in notes}
         return [self._paces[exchange].told(notes[exchange]) for exchange in sorted(notes)]
+
+    def _attempts(self) -> Iterator[dict[str, Any]]:
+        if self._places.role is Role.RESPONDER:
+            return
+        for path in islice(sorted(_listed(self._places.tickets)), _READ):
+            exchange = exchange_of(path.name)
+            if exchange is not None and (again := restarts_in(path)):
+                yield {"exchange": exchange, **about_restarts(again)}
 
     def _folders(self) -> dict[str, int]:
         places = self._places
@@ -210,6 +225,19 @@ def _about_peer(role: Role, sign: Heartbeat) -> dict[str, Any]:
         "age": None if seconds is None else round(seconds, 1),
         "skew": None if ahead is None else round(ahead, 1),
     }
+
+
+def about_restarts(again: Restarts) -> dict[str, Any]:
+    """What JSON says of attempts; `next` is Unix time, when the next one is or was made."""
+    return {"failed": again.used, "attempts": again.attempts, "reason": again.why,
+            "next": again.until}  # fmt: skip
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        return list(path.iterdir())
+    except OSError:
+        return []
 
 
 def _count(path: Path) -> int:

@@ -12,14 +12,16 @@ from types import TracebackType
 from typing import Self
 
 from roundtrip.config import Settings
-from roundtrip.errors import StillWaiting
+from roundtrip.errors import InputError, StillWaiting
 from roundtrip.places import Places
+from roundtrip.protocol.documents import printable
 from roundtrip.protocol.markers import MAX_BYTES, Outcome
-from roundtrip.protocol.names import check_exchange
+from roundtrip.protocol.names import is_exchange
 from roundtrip.protocol.problem import MAX_BYTES as LARGEST_PROBLEM
 from roundtrip.protocol.problem import Problem
 from roundtrip.protocol.progress import ProgressNote
 from roundtrip.roles import ticket as tickets
+from roundtrip.roles.ticket import Restarts
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.stages import Stages
 from roundtrip.teller import ProgressTeller
@@ -34,18 +36,38 @@ _ULID = 26
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An answer: `path` is the enriched file in the inbox, or the problem document in failed/."""
+    """An answer: `path` is the enriched file in the inbox, or the problem document in failed/.
+
+    It was delivered there at `delivered` (Unix time), with `size` bytes, `changed` then (ns since
+    1970); None where an agent of an older version has not written that down.
+    """
 
     exchange: str
     outcome: Outcome
     path: Path
+    delivered: float | None = None
+    size: int | None = None
+    changed: int | None = None
+
+    def is_there(self) -> bool:
+        """Whether it still lies where it was delivered, and nothing else does in its place."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return False
+        if self.size is None:
+            return True
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.changed)
 
     def read(self) -> bytes:
         """The answer's content."""
         return self.path.read_bytes()
 
     def problem(self) -> Problem:
-        """What a `failed` answer says."""
+        """What a `failed` answer says; not much where its document has gone since."""
+        if not self.is_there():
+            detail = f"the document about it was delivered to {self.path}, and has been taken away"
+            return Problem("about:blank", "The exchange failed", detail, self.exchange)
         with self.path.open("rb") as file:
             return Problem.decode(file.read(LARGEST_PROBLEM + 1), self.exchange)
 
@@ -114,9 +136,9 @@ class Waiting:
         """Wait for the answer to an exchange that was submitted here; see `AsyncClient.wait`.
 
         Raises:
+            InputError: nothing of this name was, or its answer was picked up for good.
             StillWaiting: `timeout` seconds have passed.
         """
-        check_exchange(exchange)
         progress = on_progress and ProgressTeller(exchange, self._places.enriched, on_progress)
         waiter = _Waiter(exchange, progress)
         waiters = self._waiters.setdefault(exchange[:_ULID], [])
@@ -139,6 +161,8 @@ class Waiting:
             waiter.woken.clear()
             if result := await self.outcome(waiter.exchange):
                 return result
+            if not knows(self._places, waiter.exchange):
+                raise unknown(waiter.exchange)
             if on_state is not None:
                 on_state(await self._stages.of(waiter.exchange))
             pause = max(self._look, len(self._waiters) / _LOOKS)
@@ -152,9 +176,45 @@ class Waiting:
         with closing(PosixFolder(self._places.outcomes)) as folder:
             try:
                 record = json.loads(await folder.read(tickets.file_of(exchange), MAX_BYTES))
+                entry = await folder.stat(tickets.file_of(exchange))
             except FileNotFoundError:
                 return None
         copies = (exchange, f"{exchange}~problem")
         if any((self._places.collected / copy).exists() for copy in copies):
             return None
-        return Result(exchange, Outcome(record["outcome"]), Path(record["path"]))
+        return Result(
+            exchange,
+            Outcome(record["outcome"]),
+            Path(record["path"]),
+            None if entry is None else entry.changed / 1e9,
+            record.get("size"),
+            record.get("changed"),
+        )
+
+
+def knows(places: Places, exchange: str) -> bool:
+    """Whether somebody may still want the answer to an exchange that was submitted here."""
+    if not is_exchange(exchange):
+        return False
+    file = tickets.file_of(exchange)
+    # In this order: the record is written before the ticket goes.
+    return asks_for_reply(places.tickets / file) or (places.outcomes / file).exists()
+
+
+def restarts(places: Places, exchange: str) -> Restarts | None:
+    """The attempts of an exchange of which some have failed already; None if none has."""
+    return tickets.restarts_in(places.tickets / tickets.file_of(exchange))
+
+
+def unknown(exchange: str) -> InputError:
+    """Nobody waits for it, or can."""
+    name = printable(exchange[:200])
+    return InputError(f"{name}: nothing of this name was sent here, or it was picked up")
+
+
+def asks_for_reply(ticket: Path) -> bool:
+    """Whether it is the ticket of an exchange whose submitter wants to be told."""
+    try:
+        return tickets.decode(ticket.read_bytes()).reply
+    except (FileNotFoundError, ValueError):
+        return False  # It is over, or somebody else's.

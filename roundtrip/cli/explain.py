@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
+from roundtrip.cli.words import attempts_words
 from roundtrip.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ async def _explain(settings: Settings, exchange: str) -> dict[str, Any]:
     from roundtrip.places import Places
     from roundtrip.protocol.names import marker_of
     from roundtrip.protocol.states import Names, Observed, Role, next_step, state_of
+    from roundtrip.survey import about_restarts
+    from roundtrip.waiting import restarts
 
     places = Places(settings)
     there = []
@@ -66,4 +70,6 @@ async def _explain(settings: Settings, exchange: str) -> dict[str, Any]:
         found["wanted"] = wanted
     found["next for a"] = next_step(Role.REQUESTER, Observed(names, wanted is not False)).value
     found["next for b"] = next_step(Role.RESPONDER, Observed(names)).value
+    if places.role is Role.REQUESTER and (again := restarts(places, exchange)):
+        found["attempts"] = attempts_words(about_restarts(again), time.time())
     return found

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roundtrip.cli.values import time_span
-from roundtrip.errors import ExitCode
+from roundtrip.cli.streams import to_stdout
+from roundtrip.cli.values import duration, time_span
+from roundtrip.cli.words import complain, summarize
+from roundtrip.errors import ExitCode, RoundtripError, ShareError
 
 if TYPE_CHECKING:
-    from roundtrip.cli.pickup import Item
+    from roundtrip.cli.handing_out import Item, Unsent
     from roundtrip.client import AsyncClient
 
 _DESCRIPTION = """
@@ -22,7 +25,8 @@ NAME` picks the answer up whenever you like; `pipe` blocks and writes the answer
 `email` takes an address before the files and returns as well; the answer, or why there is none, is
 mailed there.
 --wait blocks and prints the path of each answer instead; for - the answer itself. Whatever the
-way, the answer lies in the inbox; what came on standard input is removed there once it is printed.
+way, the answer lies in the inbox; what came on standard input is removed there once it is printed,
+unless a delivery needs it.
 """
 
 
@@ -51,8 +55,8 @@ def add_parser(
     parser.add_argument("--pipeline", help="the pipeline to use; default: B chooses by name")
     parser.add_argument("--name", help="the original name of what comes on standard input")
     parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS",
-        help="block no longer than this; the exchange goes on",
+        "--timeout", type=duration, metavar="DURATION",
+        help="block no longer than this, such as 90 (seconds) or 15m; the exchange goes on",
     )  # fmt: skip
     parser.add_argument(
         "--deadline", type=time_span, metavar="DURATION",
@@ -67,6 +71,10 @@ def add_parser(
         help="with --attempts: wait so long before the second attempt, twice as long before each "
         "further one (default: 1m)",
     )  # fmt: skip
+    parser.add_argument(
+        "--remove", action="store_true",
+        help="with -t pipe: take the answer out of the inbox once it is printed whole",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object for each file")
     parser.set_defaults(func=run)
 
@@ -79,44 +87,103 @@ def run(args: argparse.Namespace) -> int:
 
     args.to = args.files.pop(0) if args.type == "email" else None
     if wrong := _wrong(args):
-        print(f"roundtrip: {wrong}", file=sys.stderr)
+        complain(wrong)
         return ExitCode.USAGE
     client = AsyncClient(args.config)
+    client.check_mail(args.to)
+    if unsendable := list(_unsendable(args.files)):
+        for text in unsendable:
+            complain(text)
+        if len(args.files) > 1:
+            complain("nothing was sent")
+        return ExitCode.INPUT
     if not client.agent_runs():
-        print("roundtrip: no agent of role a runs here; start: roundtrip agent --role a",
-              file=sys.stderr)  # fmt: skip
+        complain("no agent of role a runs here; start: roundtrip agent --role a")
     return asyncio.run(_send(client, args))
 
 
 def _wrong(args: argparse.Namespace) -> str | None:
     """What is wrong with the options as a whole."""
-    if not args.files:
-        return "-t email takes an address, and then files"
-    if args.files.count("-") > 1:
-        return "standard input can be sent once only"
-    if args.wait and args.type is not None:
-        return f"--wait prints paths; with -t {args.type} leave it out"
-    return None if args.attempts > 0 else "--attempts: must be 1 or more"
+    from_stdin = args.files.count("-")
+    wrong = {
+        "-t email takes an address, and then files": not args.files,
+        "standard input can be sent once only": from_stdin > 1,
+        "standard input is closed; nothing was sent": from_stdin and not sys.stdin.readable(),
+        "--name is for what comes on standard input (-)": args.name is not None and not from_stdin,
+        f"--wait prints paths; with -t {args.type} leave it out": args.wait and args.type,
+        "-t pipe prints the answer itself; leave --json out": args.json and args.type == "pipe",
+        "--remove is for -t pipe": args.remove and args.type != "pipe",
+        "--attempts: must be 1 or more": args.attempts < 1,
+    }
+    return next((text for text, is_wrong in wrong.items() if is_wrong), None)
+
+
+def _unsendable(files: list[str]) -> Iterator[str]:
+    """A line for each file that can't be sent: better than to have sent half of them."""
+    from roundtrip.handing_in import opened
+
+    for file in files:
+        if file == "-":
+            continue
+        try:
+            opened(Path(file)).close()
+        except RoundtripError as error:
+            yield str(error)
 
 
 async def _send(client: AsyncClient, args: argparse.Namespace) -> int:
-    from roundtrip.cli.pickup import Manner, pick_up
+    from roundtrip.cli.handing_out import Manner
+    from roundtrip.cli.pickup import pick_up
 
     if args.wait or args.type == "pipe":
         manner = Manner(args.type == "pipe", args.json, args.timeout)
         return await pick_up(client, _sent(client, args), manner)
-    async for item in _sent(client, args):
-        found = {"file": item.file, "exchange": item.exchange}
-        print(json.dumps(found) if args.json else item.exchange, flush=True)
+    return await _name_all(_sent(client, args), as_json=args.json)
+
+
+async def _name_all(items: AsyncIterator[Item | Unsent], *, as_json: bool) -> int:
+    """Print the exchanges' names as they come; returns the exit status."""
+    from roundtrip.cli.handing_out import Unsent, tell_unsent
+
+    codes, told = [], Counter[str]()
+    async for item in items:
+        is_unsent = isinstance(item, Unsent)
+        told["not sent" if is_unsent else "sent"] += 1
+        codes.append(tell_unsent(item) if isinstance(item, Unsent) else _name(item, as_json))
+    summarize(told)
+    return max(codes)
+
+
+def _name(item: Item, as_json: bool) -> ExitCode:
+    """Print an exchange's name: to stderr if stdout does not take it, since it is sent already."""
+    from roundtrip.watching.telling import named
+
+    found = {**named("file", item.file), "exchange": item.exchange}
+    try:
+        with to_stdout():
+            print(json.dumps(found) if as_json else item.exchange, flush=True)
+    except (BrokenPipeError, ShareError) as error:
+        is_gone = isinstance(error, BrokenPipeError)
+        why = "the reader of standard output has left" if is_gone else str(error)
+        complain(f"{item.file}: sent, but {why}; to pick its answer up: "
+                 f"roundtrip poll {item.exchange}")  # fmt: skip
+        return ExitCode.OK if is_gone else ExitCode.SHARE
     return ExitCode.OK
 
 
-async def _sent(client: AsyncClient, args: argparse.Namespace) -> AsyncIterator[Item]:
-    from roundtrip.cli.pickup import Item
+async def _sent(client: AsyncClient, args: argparse.Namespace) -> AsyncIterator[Item | Unsent]:
+    """Send one file after the other; one that can't be does not keep the others from it."""
+    from roundtrip.cli.handing_out import Item, Unsent
 
     for file in args.files:
-        exchange = await _submit(client, file, args)
-        yield Item(file, exchange, args.type == "pipe" or file == "-", file == "-")
+        try:
+            exchange = await _submit(client, file, args)
+        except (OSError, RoundtripError) as error:
+            yield Unsent(file, error)
+            continue
+        is_stdin = file == "-"
+        yield Item(file, exchange, args.type == "pipe" or is_stdin, args.remove or is_stdin,
+                   args.remove)  # fmt: skip
 
 
 async def _submit(client: AsyncClient, file: str, args: argparse.Namespace) -> str:

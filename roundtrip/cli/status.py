@@ -7,6 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from roundtrip.cli.values import interval
 from roundtrip.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def add_parser(
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument("--watch", action="store_true", help="show it anew until Ctrl-C")
     parser.add_argument(
-        "--interval", type=float, default=2.0, metavar="SECONDS", help="pause of --watch"
-    )
+        "--interval", type=interval, default=2.0, metavar="DURATION",
+        help="pause of --watch (default: 2s)",
+    )  # fmt: skip
     parser.set_defaults(func=run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from roundtrip.cli.words import local_time, printable, progress_words
+from roundtrip.cli.words import attempts_words, local_time, printable, progress_words
 from roundtrip.survey import Report
 
 _BAR = 24  # columns
@@ -27,6 +28,8 @@ def render(report: Report, *, bars: bool = False) -> RenderableType:
         parts.append(_deliveries(report))
     if queue := (report["agent"] or {}).get("queue"):
         parts.append(_queue(queue))
+    if report["attempts"]:
+        parts.append(_attempts(report))
     if report["progress"]:
         parts.append(_progress(report, bars=bars))
     return Group(*parts)
@@ -123,6 +126,14 @@ def _queue(queue: dict[str, Any]) -> Table:
             *_columns(worker, "host", "jobs", "done"),
             standing,
         )
+    return table
+
+
+def _attempts(report: Report) -> Table:
+    table = _table("tried again", "after")
+    for item in report["attempts"]:
+        words = attempts_words(item, time.time())
+        table.add_row(Text(item["exchange"]), Text(words))
     return table
 
 

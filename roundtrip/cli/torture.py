@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from roundtrip.cli.values import time_span
 from roundtrip.cli.words import printable
 from roundtrip.errors import ExitCode, InputError
 
@@ -26,8 +27,9 @@ def add_parser(
         "share", type=Path, nargs="?", metavar="DIR", help="a folder on the mounted share"
     )
     parser.add_argument(
-        "--seconds", type=float, default=60.0, help="how long to work there (default: 60)"
-    )
+        "--seconds", type=time_span, default=60.0, metavar="DURATION",
+        help="how long to work there, such as 90 (seconds) or 15m (default: 60)",
+    )  # fmt: skip
     parser.add_argument(
         "--seed", type=int, metavar="N", help="what chance begins with (default: any)"
     )

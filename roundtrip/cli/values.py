@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+_SHORTEST = 0.1
+_LONGEST = 1e9  # time.sleep(3) takes no more than some 9e9
+
 
 def duration(text: str) -> float:
-    """Seconds, written as the configuration has them: 500ms, 30s, 15m, 2h, 7d."""
+    """Seconds, written as the configuration has them: 500ms, 30s, 15m, 2h, 7d, or a number."""
     from roundtrip.config.units import parse_duration
 
     try:
@@ -21,3 +24,11 @@ def time_span(text: str) -> float:
     if seconds <= 0:
         raise argparse.ArgumentTypeError("must be more than 0")
     return seconds
+
+
+def interval(text: str) -> float:
+    """The same, and enough for the machine to do something else meanwhile."""
+    seconds = duration(text)
+    if seconds < _SHORTEST:
+        raise argparse.ArgumentTypeError(f"must be {_SHORTEST:g} s or more")
+    return min(seconds, _LONGEST)

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from roundtrip.protocol.documents import printable as printable
+
+
+def complain(text: str) -> None:
+    """One line to standard error; nobody may read it, which is no reason to stop the work."""
+    with suppress(OSError):
+        print(f"roundtrip: {printable(text)}", file=sys.stderr)
+
+
+def summarize(outcomes: Mapping[str, int]) -> None:
+    """A line about all files, if there are several: what has become of how many."""
+    if (count := sum(outcomes.values())) > 1:
+        told = ", ".join(f"{number} {name}" for name, number in sorted(outcomes.items()))
+        complain(f"{count} files: {told}")
 
 
 def progress_words(item: dict[str, Any]) -> str:
@@ -27,6 +43,15 @@ def waiting_words(waiting: dict[str, Any]) -> str:
     until = local_time(waiting["until"])
     reason = printable(waiting["reason"])
     return f"waits until {until}: {reason}" if until else f"waits: {reason}"
+
+
+def attempts_words(item: dict[str, Any], now: float) -> str:
+    """Which attempt has failed, why, and when the next one is made; `now` is Unix time."""
+    why = f": {printable(item['reason'])}" if item["reason"] else ""
+    words = f"attempt {item['failed']} of {item['attempts']} failed{why}"
+    if item["next"] is None or item["next"] <= now:
+        return f"{words}; the next is under way"
+    return f"{words}; next at {datetime.fromtimestamp(item['next']):%Y-%m-%d %H:%M:%S}"
 
 
 def local_time(moment: str | None) -> str | None:

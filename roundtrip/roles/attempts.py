@@ -71,7 +71,7 @@ class Attempts:
             "failed, again",
             extra={"exchange": exchange, "reason": problem.detail, "attempt": ticket.attempt},
         )
-        again = ticket.again.begun(self._deadlines.now())
+        again = ticket.again.begun(self._deadlines.now(), problem.title)
         await self._count(exchange, replace(ticket, again=again))
         return True
 

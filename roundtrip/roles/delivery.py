@@ -31,7 +31,7 @@ from roundtrip.roles.outgoing import Outgoing
 from roundtrip.roles.side import level_of
 from roundtrip.roles.tally import Tally
 from roundtrip.roles.ticket import Ticket, Tickets, file_of
-from roundtrip.shares.port import Folder, NotAFile
+from roundtrip.shares.port import Entry, Folder, NotAFile
 
 log = logging.getLogger("roundtrip.roles")
 
@@ -117,9 +117,10 @@ class Delivery:
             None if original is None else f"{target.label}/{original}",
         )
         await target.renew()
+        found = await self._desk.collected.stat(copy) if ticket.reply else None
         for name in names:
             if ticket.reply:
-                await self._report(exchange, outcome, f"{target.label}/{name}")
+                await self._report(exchange, outcome, f"{target.label}/{name}", found)
             if sending is not None:
                 await sending.write(f"{target.label}/{name}")
             if await moved(self._desk.collected, copy, target, name):
@@ -186,8 +187,12 @@ class Delivery:
 
     # Told before it is done, so that a crash in between leaves a record that is right: who waits
     # takes the delivery as done when the record is there and the private copy is not.
-    async def _report(self, exchange: str, outcome: Outcome | None, path: str) -> None:
+    async def _report(
+        self, exchange: str, outcome: Outcome | None, path: str, found: Entry | None
+    ) -> None:
         record = {"v": 1, "exchange": exchange, "outcome": outcome, "path": path}
+        if found is not None:  # Who asks later sees whether it still is what lies there.
+            record |= {"size": found.size, "changed": found.changed}
         await self._desk.outcomes.replace(file_of(exchange), json.dumps(record).encode())
 
     async def archive(self, exchange: str) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from roundtrip.addresses import is_address as is_address
 from roundtrip.protocol.documents import MAX_BYTES, read_object, shown
@@ -19,6 +20,7 @@ from roundtrip.shares.port import Folder, NotAFile
 
 _IN_NO_NAME = re.compile("[/\0]")
 _LONGEST_PAUSE = 86_400.0 * 7  # seconds
+_SHORT = 200  # characters of a problem's title
 _LONGEST = 4096  # characters; what is longer than a name may be is shortened, at a quadratic price
 
 
@@ -27,18 +29,25 @@ class Restarts:
     """How often an exchange that failed is started again: `left` times, after `pause` seconds.
 
     The pause doubles each time, up to a week. `until` is when the present one ends (Unix time),
-    and `used` how many there were.
+    `used` how many there were, and `why` in short what the last failure was.
     """
 
     left: int
     pause: float
     used: int = 0
     until: float | None = None
+    why: str | None = None
 
-    def begun(self, now: float) -> Restarts:
+    @property
+    def attempts(self) -> int:
+        """How many there are, the first and the last included."""
+        return self.used + self.left + 1
+
+    def begun(self, now: float, why: str | None = None) -> Restarts:
         """One more, which waits first."""
+        short = None if why is None else why[:_SHORT]
         return Restarts(self.left - 1, min(self.pause * 2, _LONGEST_PAUSE), self.used + 1,
-                        now + self.pause)  # fmt: skip
+                        now + self.pause, short)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,15 @@ def decode(content: bytes) -> Ticket:
     )
 
 
+def restarts_in(ticket: Path) -> Restarts | None:
+    """What the file of a ticket says of attempts that have failed; None if none has."""
+    try:
+        again = decode(ticket.read_bytes()).again
+    except (OSError, ValueError):
+        return None  # The exchange is over, or the ticket somebody else's.
+    return again if again is not None and again.used else None
+
+
 def _restarts(found: object) -> Restarts | None:
     """Half of it is none: then a failure is the end, which is told."""
     if not isinstance(found, dict):
@@ -119,7 +137,8 @@ def _restarts(found: object) -> Restarts | None:
     left, pause, used, until = (found.get(key) for key in ("left", "pause", "used", "until"))
     if type(left) is not int or type(used) is not int or not isinstance(pause, int | float):
         return None
-    return Restarts(left, pause, used, until if isinstance(until, int | float) else None)
+    until = until if isinstance(until, int | float) else None
+    return Restarts(left, pause, used, until, _text(found.get("why")))
 
 
 def is_file_name(name: str) -> bool:

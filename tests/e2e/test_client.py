@@ -86,6 +86,48 @@ def test_a_failed_answer_is_an_exception_with_the_problem(running: World) -> Non
     assert caught.value.result.path.parent == running.failed
 
 
+async def test_waiting_for_a_failed_answer_raises_as_enrich_does(running: World) -> None:
+    path = running.folder / "broken.jsonl"
+    path.write_bytes(b"\xff{")
+    client = roundtrip.AsyncClient(running.a.config)
+    exchange = await client.submit(path, pipeline="nonsense")
+    for _ in range(2):
+        with pytest.raises(EnrichmentFailed) as caught:
+            await client.wait(exchange, timeout=20)
+        assert "nonsense" in caught.value.problem.detail
+    caught.value.result.path.unlink()
+    with pytest.raises(EnrichmentFailed, match="has been taken away"):
+        await client.wait(exchange)
+    client.forget(exchange)
+    with pytest.raises(InputError):
+        await client.wait(exchange)
+
+
+@pytest.mark.parametrize("name", ["no-such", "01ARZ3NDEKTSV4RRFFQ69G5FAV-x", "../x", ""])
+def test_nobody_waits_for_what_nobody_has_submitted(name: str, world: World) -> None:
+    with pytest.raises(InputError, match="nothing of this name was sent here"):
+        roundtrip.Client(world.a.config).wait(name)
+
+
+async def test_whoever_waits_learns_that_somebody_else_has_picked_it_up(
+    running: World, api: Api
+) -> None:
+    api.hold()
+    client = roundtrip.AsyncClient(running.a.config)
+    path = running.folder / "x.raw"
+    path.write_bytes(b"x")
+    exchange = await client.submit(path)
+    waiting = asyncio.create_task(client.wait(exchange))
+    await asyncio.to_thread(wait_until, lambda: api.waiting, "B is asking")
+    running.a.kill()
+    for folder in ("tickets", "pending"):
+        for found in running.a.folder(f"state/{folder}").iterdir():
+            found.unlink()
+    api.release()
+    with pytest.raises(InputError):
+        await asyncio.wait_for(waiting, 15)
+
+
 def test_what_is_not_there_can_t_be_sent(world: World) -> None:
     with pytest.raises(InputError):
         roundtrip.Client(world.a.config).enrich(world.folder / "nothing")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import subprocess
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -83,6 +86,24 @@ def test_send_with_json_prints_one_object_for_each_file(running: World) -> None:
     assert set(found) == {str(path) for path in paths}
     for line in found.values():
         assert line["outcome"] == "enriched"
+
+
+def test_a_name_that_is_no_text_is_there_as_base64_in_json_and_as_it_is_elsewhere(
+    running: World,
+) -> None:
+    path = os.fsencode(running.folder) + b"/b\xfd.raw"
+    Path(os.fsdecode(path)).write_bytes(b"x")
+    done = running.a.run("send", "--wait", "--json", os.fsdecode(path))
+    found = json.loads(done.stdout)
+    assert found["file"].endswith("/b\ufffd.raw")
+    assert base64.b64decode(found["file_base64"]) == path
+    result = os.fsencode(running.inbox) + b"/b\xfd.raw"
+    assert base64.b64decode(found["path_base64"]) == result
+    os.unlink(result)
+    done = running.a.run("send", "--wait", os.fsdecode(path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, result + b"\n", b"")
+    found = json.loads(running.a.run("send", "--json", os.fsdecode(path)).stdout)
+    assert base64.b64decode(found["file_base64"]) == path
 
 
 def test_send_without_wait_prints_the_exchange_s_name(running: World) -> None:

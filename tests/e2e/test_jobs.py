@@ -102,11 +102,12 @@ def test_a_reader_that_leaves_loses_nothing(running: World, tmp_path: Path) -> N
     content = os.urandom(1_000_000)
     send = " ".join(running.a.command("send", "-t", "pipe", "--name", "big.raw", "-"))
     done = subprocess.run(
-        ["bash", "-c", f"{send} | head -c 1000"],
+        ["bash", "-c", f"{send} | head -c 1000; exit ${{PIPESTATUS[0]}}"],
         input=content, capture_output=True, timeout=60, check=False, cwd=REPOSITORY,
     )  # fmt: skip
-    assert done.stdout == content[:1000]
+    assert (done.returncode, done.stdout) == (0, content[:1000])
     [line] = done.stderr.decode().splitlines()
+    assert f"its answer lies in {running.inbox}/big.raw" in line
     found = running.a.run("poll", line.rpartition(" ")[2])
     assert (found.returncode, found.stdout) == (0, content)
 
@@ -188,23 +189,135 @@ def test_an_expired_job_has_an_exit_status_of_its_own(running: World, api: Api) 
     assert b"No answer came in time" in done.stderr
 
 
-def test_what_was_sent_before_a_file_that_is_not_there_is_not_forgotten(running: World) -> None:
-    nothing = running.folder / "nothing.raw"
-    done = running.a.run("send", "-t", "pipe", file(running, "1.raw"), nothing)
+@pytest.mark.parametrize("how", [("-t", "pipe"), ("-t", "poll"), ("--wait",)])
+def test_if_one_file_can_t_be_sent_none_is(how: tuple[str, ...], world: World) -> None:
+    nothing, folder = world.folder / "no\nthing.raw", world.folder
+    done = world.a.run("send", *how, file(world, "1.raw"), nothing, folder, file(world, "2.raw"))
     assert (done.returncode, done.stdout) == (7, b"")
+    told = [line.removeprefix("roundtrip: ") for line in done.stderr.decode().splitlines()]
+    assert told == [
+        f"{world.folder}/no\ufffdthing.raw: no such file",
+        f"{world.folder}: not a regular file",
+        "nothing was sent",
+    ]
+    assert not world.under_way()
+
+
+def too_large(world: World, name: str) -> Path:
+    """A file for which there is no room, as is found out when it is its turn."""
+    path = file(world, name)
+    os.truncate(path, 1 << 43)
+    return path
+
+
+def test_what_fails_while_it_is_sent_is_counted_and_the_others_go_on(running: World) -> None:
+    large = too_large(running, "large.raw")
+    done = running.a.run(
+        "send", "-t", "pipe", file(running, "1.raw", b"1\n"), large, file(running, "2.raw")
+    )
+    assert (done.returncode, done.stdout) == (4, b"1\ncontent")
     told = done.stderr.decode().splitlines()
-    assert len(told) == 2
-    assert running.a.run("poll", told[0].rpartition(" ")[2]).stdout == b"content"
-    done = running.a.run("send", file(running, "2.raw"), nothing)
-    assert done.returncode == 7
-    assert running.a.run("poll", done.stdout.decode().strip()).stdout == b"content"
+    assert told[0].startswith(f"roundtrip: {large}: not sent: ")
+    assert told[1:] == ["roundtrip: 3 files: 2 enriched, 1 not sent"]
+
+
+def test_the_names_of_those_that_were_sent_are_printed(world: World) -> None:
+    done = world.a.run("send", file(world, "1.raw"), too_large(world, "x"), file(world, "2.raw"))
+    assert done.returncode == 4
+    assert sorted(done.stdout.decode().split()) == world.under_way()["state/submit"]
+    assert len(world.under_way()["state/submit"]) == 2
+    told = done.stderr.decode().splitlines()[-1]
+    assert told == "roundtrip: 3 files: 1 not sent, 2 sent"
+
+
+def test_a_name_that_standard_output_does_not_take_is_told_elsewhere(world: World) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            world.a.command("send", "-t", "poll", file(world, "x.raw")),
+            stdout=full, stderr=subprocess.PIPE, timeout=60, check=False, cwd=REPOSITORY,
+        )  # fmt: skip
+    assert done.returncode == 4
+    line = done.stderr.decode().splitlines()[-1]
+    assert [line.rpartition(" ")[2]] == world.under_way()["state/submit"]
+
+
+# What lies in the inbox may be taken
+
+
+def test_an_answer_that_was_taken_is_told_as_such(running: World) -> None:
+    name = sent(running, file(running, "x.raw"))
+    running.result("x.raw")
+    (running.inbox / "x.raw").unlink()
+    for option in ([], ["--path"], ["--json"]):
+        done = running.a.run("poll", name, *option)
+        assert done.returncode == 13
+        [line] = done.stderr.decode().splitlines()
+        assert f"was delivered to {running.inbox}/x.raw at 2" in line
+        assert line.endswith("and has been taken from there")
+        assert bool(done.stdout) == (option == ["--json"])
+    assert json.loads(done.stdout)["taken"] is True
+    assert running.a.run("poll").stdout == b""
+
+
+def test_another_file_in_its_place_is_neither_printed_nor_removed(running: World) -> None:
+    name = sent(running, file(running, "x.raw"))
+    running.result("x.raw")
+    (running.inbox / "x.raw").write_bytes(b"CONTENT")
+    done = running.a.run("poll", name, "--remove")
+    assert (done.returncode, done.stdout) == (13, b"")
+    [line] = done.stderr.decode().splitlines()
+    assert line.endswith("and has been changed or replaced there since")
+    assert (running.inbox / "x.raw").read_bytes() == b"CONTENT"
+
+
+def test_a_problem_document_that_was_taken_is_a_failure_all_the_same(running: World) -> None:
+    name = sent(running, file(running, "x.json", b"{no"))
+    document = running.failed / "x.json.problem.json"
+    wait_until(document.exists, "it has failed")
+    document.unlink()
+    done = running.a.run("poll", name)
+    assert (done.returncode, done.stdout) == (1, b"")
+    [line] = done.stderr.decode().splitlines()
+    assert "has been taken from there" in line
+
+
+def test_a_pipe_leaves_nothing_in_the_inbox_if_it_is_told_to(running: World) -> None:
+    done = running.a.run("send", "-t", "pipe", file(running, "x.raw"))
+    assert (done.returncode, done.stdout) == (0, b"content")
+    done = running.a.run("send", "-t", "pipe", file(running, "y.raw"), "--remove")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"content", b"")
+    assert [path.name for path in running.inbox.iterdir()] == ["x.raw"]
+
+
+@pytest.mark.parametrize("arguments", [("-",), ("--remove", "x.raw")])
+def test_an_answer_stays_in_the_inbox_while_a_delivery_needs_it(
+    arguments: tuple[str, ...], make_world: MakeWorld, tmp_path: Path
+) -> None:
+    fifo, out = tmp_path / "go", tmp_path / "out"
+    os.mkfifo(fifo)
+    script = f'read line < {fifo}; cat -- "$1" > {out}'
+    run = {"exec": {"run": ["sh", "-c", script, "sh", "{path}"]}}
+    world = make_world(a={"deliver": {"tell": run}})
+    world.start()
+    file(world, "x.raw")
+    files = [str(world.folder / each) if each == "x.raw" else each for each in arguments]
+    done = world.a.run("send", "-t", "pipe", *files, "--pipeline", "echo", stdin=b"content")
+    assert (done.returncode, done.stdout) == (0, b"content")
+    told = done.stderr.decode().splitlines()
+    assert len(told) == (1 if "--remove" in arguments else 0)
+    [path] = world.inbox.iterdir()
+    fifo.write_text("go\n")
+    wait_until(lambda: world.a.events("delivery done"), "it is delivered")
+    assert out.read_bytes() == b"content"
+    assert path.exists()
 
 
 @pytest.mark.parametrize("name", ["01ARZ3NDEKTSV4RRFFQ69G5FAV-x", "../x", ""])
-def test_a_name_that_nobody_has_sent_is_refused_in_one_line(name: str, running: World) -> None:
-    done = running.a.run("poll", name)
-    assert done.returncode == 7
-    assert len(done.stderr.splitlines()) == 1
+def test_a_name_that_nobody_has_sent_is_refused_in_one_line(name: str, world: World) -> None:
+    for command in ("poll", "cancel"):
+        done = world.a.run(command, name)
+        assert done.returncode == 7
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_what_can_be_picked_up_is_listed(running: World, api: Api) -> None:
@@ -239,6 +352,18 @@ def test_a_sent_job_needs_no_agent_and_outlives_every_restart(world: World, api:
     api.release()
     out, _ = poller.communicate(timeout=PATIENCE)
     assert (poller.returncode, out) == (0, b"content")
+
+
+def test_an_answer_whose_path_others_are_told_stays_where_it_is(make_world: MakeWorld) -> None:
+    tell = {"exec": {"run": ["true"]}, "match": ["*.told"]}
+    world = make_world(a={"deliver": {"tell": tell}})
+    world.start()
+    for name in ("x.told", "y.raw"):
+        done = world.a.run(
+            "send", "-t", "pipe", "--name", name, "--pipeline", "echo", "-", stdin=b"content"
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"content", b"")
+    assert [path.name for path in world.inbox.iterdir()] == ["x.told"]
 
 
 # Given up
@@ -367,7 +492,7 @@ def test_a_pause_outlives_the_agents(make_world: MakeWorld, tmp_path: Path) -> N
     count = tmp_path / "count"
     world = make_world(b={"pipelines": flaky(1, count)})
     world.start()
-    name = sent(world, file(world, "x.job"), "--attempts", "2", "--pause", "3s")
+    name = sent(world, file(world, "x.job"), "--attempts", "2", "--pause", "6s")
     wait_until(lambda: world.a.events("failed, again"), "it has failed")
     world.a.kill()
     world.a.start()
@@ -376,6 +501,28 @@ def test_a_pause_outlives_the_agents(make_world: MakeWorld, tmp_path: Path) -> N
     done = world.a.run("poll", name)
     assert (done.returncode, done.stdout) == (0, b"content")
     assert len(count.read_text().splitlines()) == 2
+
+
+def test_a_failed_attempt_is_told_wherever_one_asks(make_world: MakeWorld, tmp_path: Path) -> None:
+    world = make_world(b={"pipelines": flaky(99, tmp_path / "count")})
+    world.start()
+    name = sent(world, file(world, "x.job"), "--attempts", "5", "--pause", "1h")
+    wait_until(lambda: world.a.events("failed, again"), "it has failed")
+    told = "attempt 1 of 5 failed: Program failed; next at 2"
+    # The ticket is written a moment after the line of the log.
+    wait_until(lambda: told in asked(world, name), "poll tells it")
+    assert told in world.a.run("poll").stdout.decode()
+    assert told in world.a.run("explain", name).stdout.decode()
+    assert told in " ".join(world.a.run("status").stdout.decode().split())
+    [item] = json.loads(world.a.run("status", "--json").stdout)["attempts"]
+    assert (item["exchange"], item["failed"], item["attempts"]) == (name, 1, 5)
+    [item] = [json.loads(line) for line in world.a.run("poll", "--json").stdout.splitlines()]
+    assert (item["failed"], item["attempts"], item["reason"]) == (1, 5, "Program failed")
+
+
+def asked(world: World, name: str) -> str:
+    """What `poll` says of an exchange that is under way."""
+    return world.a.run("poll", name, "--timeout", "0").stderr.decode()
 
 
 def test_a_deadline_ends_the_attempts(make_world: MakeWorld, tmp_path: Path) -> None:
@@ -398,6 +545,10 @@ def test_a_deadline_ends_the_attempts(make_world: MakeWorld, tmp_path: Path) -> 
         ("-t", "pipe", "--wait", "x"),
         ("--attempts", "0", "x"),
         ("-", "-"),
+        ("--name", "y.csv", "x"),
+        ("-t", "pipe", "--json", "x"),
+        ("--remove", "x"),
+        ("--wait", "--remove", "x"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(
@@ -406,6 +557,13 @@ def test_options_that_do_not_fit_together_are_refused(
     done = world.a.run("send", *arguments)
     assert done.returncode == 2
     assert done.stdout == b""
+
+
+def test_mail_without_a_mail_server_is_a_matter_of_the_configuration(world: World) -> None:
+    done = world.a.run("send", "-t", "email", "a@b.example", file(world, "x.raw"))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"no `mail` section" in done.stderr
+    assert not world.under_way()
 
 
 @pytest.mark.parametrize("address", ["nobody", "a@b@c", "a b@c", "a@b\nBcc: c@d"])
