@@ -14,7 +14,7 @@ from tests.lab.pair import ROOT, Pair, Sheet, until
 _RATE = 2.0
 _BEFORE = 4.0
 _AFTER = 6.0
-_PATIENCE = 240.0
+PATIENCE = 240.0
 
 Case = Callable[[Pair], Sheet]
 
@@ -56,18 +56,27 @@ def slow_writers(pair: Pair) -> Sheet:
     return {**pair.balance(120), "expected": 8}
 
 
-def _during(pair: Pair, name: str, seconds: float, act: Callable[[], None]) -> Sheet:
-    """Let load flow from before until after what `act` does."""
+def during(
+    pair: Pair, name: str, seconds: float, act: Callable[[], None], *, more: int = 0
+) -> Sheet:
+    """Let load flow from before until after what `act` does, for about so many seconds.
+
+    `more` files are handed in by `act` itself.
+    """
     count = int((_BEFORE + seconds + _AFTER) * _RATE)
     pair.begin("send", "--prefix", name, "--count", count, "--rate", _RATE)
     time.sleep(_BEFORE)
     act()
     healed = time.monotonic()
     time.sleep(_AFTER)
-    pair_sheet = pair.balance(_PATIENCE)
-    while pair_sheet["sent"] < count and time.monotonic() - healed < _PATIENCE:
-        pair_sheet = pair.balance(_PATIENCE)
-    return {**pair_sheet, "expected": count, "all in after": round(time.monotonic() - healed, 1)}
+    pair_sheet = pair.balance(PATIENCE)
+    while pair_sheet["sent"] < count + more and time.monotonic() - healed < PATIENCE:
+        pair_sheet = pair.balance(PATIENCE)
+    return {
+        **pair_sheet,
+        "expected": count + more,
+        "all in after": round(time.monotonic() - healed, 1),
+    }
 
 
 def _cut(pair: Pair, seconds: float) -> Sheet:
@@ -76,7 +85,7 @@ def _cut(pair: Pair, seconds: float) -> Sheet:
         time.sleep(seconds)
         network.heal()
 
-    return _during(pair, f"cut{seconds:g}", seconds, act)
+    return during(pair, f"cut{seconds:g}", seconds, act)
 
 
 def cut_5(pair: Pair) -> Sheet:
@@ -105,12 +114,12 @@ def kill_agents_in_cut(pair: Pair) -> Sheet:
         time.sleep(10)
         network.heal()
 
-    return _during(pair, "killed", 20, act)
+    return during(pair, "killed", 20, act)
 
 
 def server_reboot(pair: Pair) -> Sheet:
     """Host B, which serves Unenriched, reboots."""
-    return _during(pair, "reboot-b", 20, lambda: _note(pair.b.reboot()))
+    return during(pair, "reboot-b", 20, lambda: _note(pair.b.reboot()))
 
 
 def server_crash(pair: Pair) -> Sheet:
@@ -121,7 +130,7 @@ def server_crash(pair: Pair) -> Sheet:
         pair.b.boot()
         pair.b.wait_ready()
 
-    return _during(pair, "crash-b", 20, act)
+    return during(pair, "crash-b", 20, act)
 
 
 def client_reboot(pair: Pair) -> Sheet:
@@ -129,7 +138,7 @@ def client_reboot(pair: Pair) -> Sheet:
     pair.application("send", "--prefix", "before", "--count", 40)
     pair.a.reboot()
     pair.application("send", "--prefix", "after", "--count", 20, "--rate", _RATE)
-    return {**pair.balance(_PATIENCE), "expected": 60}
+    return {**pair.balance(PATIENCE), "expected": 60}
 
 
 def client_crash(pair: Pair) -> Sheet:
@@ -140,7 +149,7 @@ def client_crash(pair: Pair) -> Sheet:
     pair.a.boot()
     pair.a.wait_ready()
     pair.application("send", "--prefix", "after", "--count", 20, "--rate", _RATE)
-    return {**pair.balance(_PATIENCE), "expected": 60}
+    return {**pair.balance(PATIENCE), "expected": 60}
 
 
 def unmounted(pair: Pair) -> Sheet:
@@ -150,7 +159,7 @@ def unmounted(pair: Pair) -> Sheet:
         for machine in (pair.a, pair.b):
             machine.do("umount", "--lazy", pair.mount_unit(machine))
 
-    return _during(pair, "umount", 10, act)
+    return during(pair, "umount", 10, act)
 
 
 def stale_handles(pair: Pair) -> Sheet:
@@ -169,7 +178,7 @@ def stale_handles(pair: Pair) -> Sheet:
         pair.b.do(f"rm -rf {share}.old; ! command -v exportfs || exportfs -f")
         pair.a.do("umount", "--lazy", pair.mount_unit(pair.a))
 
-    return _during(pair, "stale", 10, act)
+    return during(pair, "stale", 10, act)
 
 
 def read_only(pair: Pair) -> Sheet:
@@ -181,14 +190,14 @@ def read_only(pair: Pair) -> Sheet:
         inside = "nsenter --mount --target $(systemctl show -P MainPID roundtrip.service)"
         command = f"{inside} mount -o remount,bind,{state} {point}"
         # EBUSY while a file there is open for writing (mount(2)): with two files a second, try on.
-        until(f"{point} is {state}", lambda: pair.a.ask(command).returncode == 0, _PATIENCE)
+        until(f"{point} is {state}", lambda: pair.a.ask(command).returncode == 0, PATIENCE)
 
     def act() -> None:
         remount("ro")
         time.sleep(15)
         remount("rw")
 
-    return _during(pair, "read-only", 15, act)
+    return during(pair, "read-only", 15, act)
 
 
 def full_disk(pair: Pair) -> Sheet:
@@ -200,7 +209,7 @@ def full_disk(pair: Pair) -> Sheet:
         time.sleep(15)
         pair.b.do("rm /srv/filler")
 
-    return _during(pair, "full", 15, act)
+    return during(pair, "full", 15, act)
 
 
 def clock_off(pair: Pair) -> Sheet:
@@ -211,7 +220,7 @@ def clock_off(pair: Pair) -> Sheet:
         time.sleep(15)
         pair.b.do("date --set='-10 min'")
 
-    return _during(pair, "clock", 15, act)
+    return during(pair, "clock", 15, act)
 
 
 def _note(_: object) -> None:

@@ -1,6 +1,6 @@
 """Two hosts with kernels of their own on one machine, deployed by ansible/ and tested.
 
-scripts/lab up                     two bare guests, a and b; --nas: a third one
+scripts/lab up                     two bare guests, a and b; --nas, --workers: a third one
 scripts/lab deploy                 run the playbook, run it again, verify
 scripts/lab exec a -- COMMAND      run a command in a guest
 scripts/lab cut | heal             let no packet pass between guests; let them pass again
@@ -19,13 +19,14 @@ from collections.abc import Callable, Sequence
 
 from tests.lab import lab, network
 from tests.lab.deploy import TRANSPORTS, deploy
+from tests.lab.names import ADDRESSES
 from tests.lab.shell import LabError
 
 
 def _up(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     with lab.alone():
-        guests = lab.up(("a", "b", "nas") if arguments.nas else lab.PAIR)
+        guests = lab.up(lab.guests(arguments))
     for name, machine in guests.items():
         print(f"{name}  {machine.address}  process {machine.pid}")
     print(f"up after {lab.timed(begun)}")
@@ -34,7 +35,7 @@ def _up(arguments: argparse.Namespace) -> int:
 
 def _deploy(arguments: argparse.Namespace) -> int:
     with lab.alone():
-        deploy(arguments.transport)
+        deploy(arguments.transport, arguments.workers)
     return 0
 
 
@@ -93,10 +94,12 @@ def _parser() -> argparse.ArgumentParser:
 
     up = command("up", _up, "make and start what is missing")
     up.add_argument("--nas", action="store_true", help="a third guest, that only serves")
+    _add_workers(up)
     roll = command("deploy", _deploy, "run the playbook twice, then verify")
     roll.add_argument("--transport", choices=TRANSPORTS, default="nfs4")
+    _add_workers(roll)
     run = command("exec", _exec, "run a command in a guest, or a shell")
-    run.add_argument("guest", choices=("a", "b", "nas"))
+    run.add_argument("guest", choices=tuple(ADDRESSES))
     run.add_argument("command", nargs=argparse.REMAINDER)
     command("cut", _cut, "let no packet pass between guests")
     command("heal", _heal, "let packets pass again")
@@ -110,7 +113,19 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument("--keep", action="store_true",
                       help="use the lab as it is, and leave it up")  # fmt: skip
     test.add_argument("--nas", action="store_true", help="both shares on a third guest (nfs4)")
+    _add_workers(test)
     return parser
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        nargs="?",
+        choices=("redis", "rabbitmq"),
+        const="redis",
+        default="",
+        help="workers on b and on a third guest, and a broker (redis if none is named)",
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:

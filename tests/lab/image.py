@@ -28,8 +28,9 @@ BARE = (
 
 OFFERED = (
     "acl", "attr", "cifs-utils", "fuse3", "iputils-ping", "keyutils", "logrotate", "nfs-common",
-    "nfs-kernel-server", "nftables", "openssh-client", "python3-apt", "python3-venv", "rsync",
-    "rsyslog", "samba", "smbclient", "sshfs", "strace", "sudo", "util-linux-extra",
+    "nfs-kernel-server", "nftables", "openssh-client", "python3-apt", "python3-venv",
+    "rabbitmq-server", "redis-server", "rsync", "rsyslog", "samba", "smbclient", "sshfs", "strace",
+    "sudo", "util-linux-extra",
 )  # fmt: skip
 """What the lab's package server has, with all that these need."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import os
@@ -54,6 +55,12 @@ def up(names: tuple[str, ...] = PAIR) -> dict[str, Machine]:
     for machine in machines.values():
         _wait_for(machine)
     return machines
+
+
+def guests(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Which guests a command line asks for."""
+    third = [*(["nas"] if arguments.nas else []), *(["w"] if arguments.workers else [])]
+    return (*PAIR, *third)
 
 
 def _wait_for(machine: Machine) -> None:

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.lab import lab, nas
-from tests.lab.cases import CASES, ON_NAS
+from tests.lab import lab, nas, workers
+from tests.lab.cases import CASES, ON_NAS, Case
 from tests.lab.deploy import TRANSPORTS, deploy
 from tests.lab.pair import Pair, Sheet, faults
 from tests.lab.shell import LabError
@@ -44,7 +44,8 @@ def run_all(arguments: argparse.Namespace) -> int:
     """Do it; returns 1 if a sheet is bad."""
     begun = time.monotonic()
     lines: list[Line] = []
-    for transport in ("nfs4",) if arguments.nas else arguments.transport or TRANSPORTS:
+    third = arguments.nas or arguments.workers
+    for transport in ("nfs4",) if third else arguments.transport or TRANSPORTS:
         lines += _transport(transport, arguments)
     print(_RULE)
     for line in lines:
@@ -57,12 +58,12 @@ def run_all(arguments: argparse.Namespace) -> int:
 def _transport(transport: str, arguments: argparse.Namespace) -> list[Line]:
     if not arguments.keep:
         lab.down()
-    guests = lab.up(("a", "b", "nas") if arguments.nas else lab.PAIR)
+    guests = lab.up(lab.guests(arguments))
     lines = []
     if not arguments.keep:
         begun = time.monotonic()
         try:
-            deploy(transport)
+            deploy(transport, arguments.workers)
         except LabError as error:
             return [Line(transport, "deploy", time.monotonic() - begun, faults=[str(error)])]
         lines.append(Line(transport, "deploy", time.monotonic() - begun))
@@ -71,23 +72,26 @@ def _transport(transport: str, arguments: argparse.Namespace) -> list[Line]:
         pair.label = "nas"
         nas.serve(guests["nas"])
         nas.move(pair, guests["nas"])
-    chosen = ON_NAS if arguments.nas else tuple(CASES)
-    names = [name for name in chosen if not arguments.only or name in arguments.only]
+    cases = {name: CASES[name] for name in ON_NAS} if arguments.nas else CASES
+    if arguments.workers:
+        pair = Pair(guests["a"], guests["b"], arguments.workers, guests["w"])
+        cases = workers.CASES
+    names = [name for name in cases if not arguments.only or name in arguments.only]
     for name in names:
         if name != _LONG or not arguments.quick:
-            lines.append(_case(pair, name))
+            lines.append(_case(pair, name, cases[name]))
             print(lines[-1].show(), flush=True)
     if not arguments.keep:
         lab.down()
     return lines
 
 
-def _case(pair: Pair, name: str) -> Line:
+def _case(pair: Pair, name: str, case: Case) -> Line:
     begun = time.monotonic()
     since = pair.a.do("date", "'+%F %T'").strip()
     try:
         pair.clean()
-        sheet = CASES[name](pair)
+        sheet = case(pair)
         found = faults(sheet) + pair.defects(since)
     except LabError as error:
         sheet, found = {}, [str(error)]

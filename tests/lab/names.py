@@ -20,9 +20,11 @@ DISKS = Path("/dev/shm") / NAMESPACE
 BRIDGE = "br-lab"
 GATEWAY = "10.231.7.1"
 """The bridge's own address: packages, the API and ssh come from there."""
-ADDRESSES = {"a": "10.231.7.11", "b": "10.231.7.12", "nas": "10.231.7.13"}
+ADDRESSES = {"a": "10.231.7.11", "b": "10.231.7.12", "nas": "10.231.7.13", "w": "10.231.7.14"}
 PACKAGES_PORT, API_PORT = 8000, 8080
 API_URL = f"http://{GATEWAY}:{API_PORT}"
+LIMITED = {"rated": {"rate": "4/s"}, "counted": {"quota": {"minute": 60}}}
+"""What of the API workers may call only so often, by the word that its URLs begin with."""
 
 INSIDE = ("nsenter", f"--net=/run/netns/{NAMESPACE}")
 """What is put before a command that is to run in the lab's network."""

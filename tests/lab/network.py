@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from pathlib import Path
 
-from tests.lab.names import BRIDGE, GATEWAY, INSIDE, NAMESPACE, tap
+from tests.lab.names import ADDRESSES, BRIDGE, GATEWAY, INSIDE, NAMESPACE, tap
 from tests.lab.shell import LabError, run, start
 
 _END = 10.0  # seconds that killed processes get to be gone
@@ -43,23 +43,23 @@ def _taps() -> list[str]:
     return [line.split(": ")[1] for line in lines]
 
 
-def cut() -> None:
-    """Let no packet pass between guests; they and the bridge's own address still reach each other.
+def cut(guests: Collection[str] = tuple(ADDRESSES)) -> None:
+    """Let no packet pass between these guests; they reach the others and the bridge's own address.
 
     Ports of a bridge that are isolated (bridge(8)) talk to the others only, and our own address is
     one of these. So tests keep their ssh while the cable between the hosts is pulled, and packets
     vanish without a word, as they do in a switch further away.
     """
-    _isolate("on")
+    _isolate("on", {tap(name) for name in guests})
 
 
 def heal() -> None:
     """Let packets pass again."""
-    _isolate("off")
+    _isolate("off", set(_taps()))
 
 
-def _isolate(state: str) -> None:
-    for device in _taps():
+def _isolate(state: str, devices: Set[str]) -> None:
+    for device in devices & set(_taps()):
         run("bridge", "-n", NAMESPACE, "link", "set", "dev", device, "isolated", state)
 
 

@@ -21,7 +21,7 @@ _SHIPPED = ("tests/__init__.py", "tests/e2e/__init__.py", "tests/e2e/api.py",
 _PYTHON = ("env", "PYTHONPATH=/opt/lab", "python3", "-m", "tests.lab.application")
 _NO_SSH = 255  # ssh(1): it is the connection that failed; to wait once more changes nothing
 _TRIES = 3
-_GOOD = ("lost", "doubled", "wrong", "not asked for", "failed")
+_GOOD = ("lost", "doubled", "wrong", "not asked for", "failed", "calls too many")
 
 Sheet = dict[str, Any]
 
@@ -29,8 +29,10 @@ Sheet = dict[str, Any]
 class Pair:
     """Hosts a and b, as the playbook has left them."""
 
-    def __init__(self, a: Machine, b: Machine, label: str) -> None:
+    def __init__(self, a: Machine, b: Machine, label: str, *workers: Machine) -> None:
+        """`workers`: hosts that run nothing but workers for b."""
         self.a, self.b = a, b
+        self.machines = (a, b, *workers)
         self.label = label
         self._load: list[subprocess.Popen[bytes]] = []
         a.do("mkdir -p /opt/lab && tar -x -C /opt/lab", stdin=_tar())
@@ -87,9 +89,9 @@ class Pair:
         return int(cpu) / 1e9, sum(calls)
 
     def defects(self, since: str) -> list[str]:
-        """What an agent must never say."""
+        """What an agent or a worker must never say."""
         found = []
-        for machine in (self.a, self.b):
+        for machine in self.machines:
             text = machine.ask("journalctl", "--namespace=roundtrip", "-o", "cat", "--no-pager",
                                "--since", f"'{since}'").stdout  # fmt: skip
             if "Traceback" in text:
@@ -101,7 +103,7 @@ class Pair:
 
 def faults(sheet: Sheet) -> list[str]:
     """What makes a sheet a bad one: everything must have been delivered once, or be waiting."""
-    found = [f"{sheet[name]} {name}" for name in _GOOD if sheet[name]]
+    found = [f"{sheet[name]} {name}" for name in _GOOD if sheet.get(name)]
     if sheet["sent"] != sheet.get("expected", sheet["sent"]):
         found.append(f"{sheet['expected']} were to be sent, {sheet['sent']} were")
     if sheet["sent"] != sheet["delivered"] + sheet["waiting"] + sheet["lost"]:

@@ -3,7 +3,7 @@
     python -m tests.lab.services PACKAGES
 
 It runs in the lab's namespace until it is ended, and writes to RUN/calls.json, twice a second, how
-often each thing was asked for (tests/e2e/api.py).
+often each thing was asked for, and when what is limited (tests/e2e/api.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from tests.e2e.api import Api
-from tests.lab.names import API_PORT, GATEWAY, PACKAGES_PORT, RUN
+from tests.lab.names import API_PORT, GATEWAY, LIMITED, PACKAGES_PORT, RUN
 
 _LOOK = 0.5
 
@@ -29,7 +29,8 @@ def main() -> None:
     with Api(GATEWAY, API_PORT) as api:
         while True:
             part = RUN / "calls.part"
-            part.write_text(json.dumps({"calls": dict(api.calls)}))
+            times = {action: list(api.times[action]) for action in LIMITED}
+            part.write_text(json.dumps({"calls": dict(api.calls), "times": times}))
             part.rename(RUN / "calls.json")
             time.sleep(_LOOK)
 

@@ -16,12 +16,12 @@ import pytest
 from tests.lab.names import REPOSITORY
 
 _TEMPLATE = REPOSITORY / "ansible/roles/firewall/templates/nftables.conf.j2"
-_ADDRESSES = {"a": "10.204.0.1", "b": "10.204.0.2", "other": "10.204.0.3"}
-_SHARE, _SSH, _MAIL = 2049, 22, 587
+_ADDRESSES = {"a": "10.204.0.1", "b": "10.204.0.2", "worker": "10.204.0.4", "other": "10.204.0.3"}
+_SHARE, _SSH, _MAIL, _BROKER = 2049, 22, 587, 6379
 _numbers = itertools.count()
 _LISTEN = """
 import socket, threading
-for port in (2049, 22, 587, 9000):
+for port in (2049, 22, 587, 6379, 9000):
     server = socket.create_server(("", port))
     threading.Thread(target=lambda s=server: [s.accept() for _ in iter(int, 1)]).start()
 print("ready", flush=True)
@@ -39,7 +39,7 @@ def _run(*words: str) -> None:
 
 
 class Hosts:
-    """Hosts a and b, and another one, at one switch; a and b have the rules."""
+    """Hosts a, b and one of workers at one switch, with the rules, and another one without."""
 
     def __init__(self, folder: Path) -> None:
         self._mark = f"rtf{os.getpid()}x{next(_numbers)}"
@@ -100,10 +100,13 @@ class Hosts:
 
 def _rules(host: str) -> str:
     jinja2 = pytest.importorskip("jinja2", reason="needs Ansible's template language")
-    peer = "b" if host == "a" else "a"
+    peer = "a" if host == "b" else "b"
     environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True)
     text: str = environment.from_string(_TEMPLATE.read_text()).render(
-        roundtrip_role=host, roundtrip_peer_address=_ADDRESSES[peer], firewall_family="ip",
+        roundtrip_role="a" if host == "a" else "b", roundtrip_is_worker=host == "worker",
+        roundtrip_worker_addresses=[_ADDRESSES["worker"]] if host == "b" else [],
+        firewall_worker_ports=f"{_SHARE}, {_BROKER}",
+        roundtrip_peer_address=_ADDRESSES[peer], firewall_family="ip",
         firewall_ports=_SHARE, firewall_admin_port=_SSH, roundtrip_metrics_listen="",
         firewall_admin_sources=[_ADDRESSES["other"]], roundtrip_metrics_sources=[],
         firewall_allow_in=[], firewall_allow_out=[],
@@ -125,9 +128,10 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 @pytest.mark.parametrize(
     ("host", "to", "port"),
     [("a", "b", _SHARE), ("b", "a", _SHARE), ("other", "a", _SSH), ("other", "b", _SSH),
-     ("b", "other", 9000), ("a", "other", _MAIL)],
+     ("b", "other", 9000), ("a", "other", _MAIL), ("worker", "b", _SHARE), ("worker", "b", _BROKER),
+     ("other", "worker", _SSH), ("worker", "other", 9000)],
 )  # fmt: skip
-def test_the_share_the_administrator_and_host_bs_way_out_are_open(
+def test_the_share_the_queue_the_administrator_and_host_bs_way_out_are_open(
     hosts: Hosts, host: str, to: str, port: int
 ) -> None:
     assert hosts.reaches(host, to, port)
@@ -137,7 +141,9 @@ def test_the_share_the_administrator_and_host_bs_way_out_are_open(
     ("host", "to", "port"),
     [("a", "other", 9000), ("a", "other", _SSH), ("a", "b", _SSH), ("a", "b", 9000),
      ("a", "b", _MAIL), ("b", "a", _SSH), ("b", "a", 9000), ("other", "a", _SHARE),
-     ("other", "b", _SHARE), ("other", "a", 9000)],
+     ("other", "b", _SHARE), ("other", "a", 9000), ("worker", "b", 9000), ("worker", "a", _SHARE),
+     ("worker", "a", _BROKER), ("a", "worker", 9000), ("b", "worker", _BROKER),
+     ("other", "b", _BROKER), ("a", "b", _BROKER), ("other", "worker", _BROKER)],
 )  # fmt: skip
 def test_nothing_else_is(hosts: Hosts, host: str, to: str, port: int) -> None:
     assert not hosts.reaches(host, to, port)

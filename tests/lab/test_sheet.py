@@ -84,3 +84,9 @@ def test_a_load_that_was_not_handed_in_is_no_success(root: Path) -> None:
         _deliver(root, name)
     assert faults({**_sheet(), "expected": 2}) == []
     assert faults({**_sheet(), "expected": 60}) == ["60 were to be sent, 2 were"]
+
+
+def test_more_calls_than_are_allowed_are_a_fault(root: Path) -> None:
+    for name in _NAMES:
+        _deliver(root, name)
+    assert faults({**_sheet(), "calls too many": 2}) == ["2 calls too many"]

@@ -13,6 +13,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
+EXTRAS = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"][
+    "optional-dependencies"
+].keys() - {"dev"}
 TOOLS = ("sh", "cat", "sha256sum", "flock", "dirname", "id", "mkdir", "rm")
 
 
@@ -126,7 +129,9 @@ def test_a_finished_setup_takes_no_time(checkout: Path, fake_python: Path) -> No
     assert time.monotonic() - started < 0.3
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize(
+    "name", [*LOCKS, *(f"requirements-{extra}.lock" for extra in sorted(EXTRAS))]
+)
 def test_a_lock_holds_versions_and_hashes_and_no_places(name: str) -> None:
     text = (REPOSITORY / name).read_text()
     assert not re.search(r"^--|://|file:", text, re.MULTILINE)
@@ -150,9 +155,22 @@ def test_every_dependency_is_locked() -> None:
         assert names <= pinned
 
 
+def versions(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", (REPOSITORY / lock).read_text(), re.MULTILINE))
+
+
 def test_both_locks_agree_on_versions() -> None:
-    runtime, dev = (
-        dict(re.findall(r"^([\w.-]+)==(\S+)", (REPOSITORY / name).read_text(), re.MULTILINE))
-        for name in LOCKS[:2]
-    )
-    assert runtime.items() <= dev.items()
+    assert versions(LOCKS[0]).items() <= versions(LOCKS[1]).items()
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_the_lock_of_an_extra_has_what_the_first_lacks_in_the_versions_of_the_tests(
+    extra: str,
+) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[<>=]", line)[0] for line in project["optional-dependencies"][extra]}
+    found = versions(f"requirements-{extra}.lock")
+    assert wanted <= found.keys()
+    assert not found.keys() & versions(LOCKS[0]).keys()
+    tested = versions(LOCKS[1])
+    assert {name: found[name] for name in wanted} == {name: tested[name] for name in wanted}
