@@ -9,6 +9,9 @@ from contextlib import contextmanager
 
 from roundtrip.errors import ShareError
 
+_refused: list[OSError] = []
+"""Why stdout takes no more, once that is known."""
+
 
 def mend() -> None:
     """Put something in place of closed streams: Python has None there.
@@ -17,6 +20,7 @@ def mend() -> None:
     written says so: `sys.stdin.readable()` and `sys.stdout.writable()` are False. Messages that
     nobody wants go nowhere.
     """
+    _refused.clear()
     if sys.stdin is None:
         sys.stdin = open(_null(0, os.O_WRONLY), "w", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
@@ -38,26 +42,34 @@ def _null(number: int, flags: int) -> int:
 
 
 def finish() -> None:
-    """Write what is still to be written to stdout.
+    """Write what is still to be written to stdout, unless it is known that it takes no more.
 
     Raises:
         BrokenPipeError: its reader has left.
         ShareError: it takes no more.
     """
-    if sys.stdout.writable():
+    if sys.stdout.writable() and not _refused:
         with to_stdout():
             sys.stdout.flush()
 
 
 @contextmanager
 def to_stdout() -> Iterator[None]:
-    """Say where it was that something could not be written; raises as `finish`."""
+    """Say where it was that something could not be written; raises as `finish`.
+
+    What is left in Python's buffer is dropped, or the next one would fail with it, and the end too.
+    """
     try:
+        if _refused:
+            raise _refused[0]
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
         if error.filename is not None:  # Of the file that is written there.
+            raise
+        if not _refused:
+            _refused.append(error)
+            give_up()
+        if isinstance(error, BrokenPipeError):
             raise
         raise ShareError(f"standard output: {error.strerror or error}") from error
 
