@@ -71,11 +71,20 @@ def test_what_is_no_folder_is_refused(share: Path, wrong: str) -> None:
     assert ran.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], [".", "--seconds", "0"], [".", "--seconds", "nan"]])
-def test_a_command_line_that_says_too_little_is_refused(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], ExitCode.INPUT, "a folder"),
+        ([".", "--seconds", "0"], ExitCode.USAGE, "--seconds: must be more than 0"),
+        ([".", "--seconds", "nan"], ExitCode.USAGE, "--seconds: 'nan' is not a duration"),
+    ],
+)
+def test_a_command_line_that_says_too_little_is_refused(
+    arguments: list[str], code: ExitCode, words: str
+) -> None:
     ran = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
-    assert ran.returncode == ExitCode.INPUT
-    assert ran.stderr.count("\n") == 1
+    assert ran.returncode == code
+    assert words in ran.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
