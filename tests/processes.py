@@ -27,11 +27,28 @@ def family(pid: int) -> Iterator[int]:
         yield from family(child)
 
 
+def lives(pid: int | str) -> bool:
+    """Whether a process is there and no zombie."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 def command_line(pid: int) -> bytes:
     """A process's arguments, each followed by a zero byte; empty once it has ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
+
+
+def inotify_watches(pid: int) -> int:
+    """How many watches a process holds (proc_pid_fdinfo(5)); it may close files meanwhile."""
+    found = 0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found += info.read_text().count("inotify wd:")
+    return found
 
 
 def _threads(pid: int | str) -> list[Path]:

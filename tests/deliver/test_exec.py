@@ -14,6 +14,7 @@ from roundtrip.deliver.port import Parcel, Undelivered
 from roundtrip.deliver.settings import DeliverySettings, ExecSettings
 from tests.deliver.parcels import parcel_of
 from tests.e2e.world import wait_until
+from tests.processes import lives
 
 
 def program(*run: str, **environment: str) -> Exec:
@@ -108,11 +109,4 @@ async def test_what_is_cancelled_ends_with_all_that_it_has_started(tmp_path: Pat
     with pytest.raises(asyncio.CancelledError):
         await task
     assert time.monotonic() - began < 5.0
-    wait_until(lambda: not _runs(out.read_text().strip()), "nothing is left of it")
-
-
-def _runs(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    wait_until(lambda: not lives(out.read_text().strip()), "nothing is left of it")

@@ -21,6 +21,7 @@ from roundtrip.enrich.settings import Batch, Retry
 from roundtrip.programs import printable
 from tests.enrich.local import answer, new_run, step
 from tests.enrich.processes import children
+from tests.processes import lives
 
 MIB = 1024 * 1024
 
@@ -38,14 +39,6 @@ async def fault(made: Any, record: dict[str, Any], kind: type = RecordFault) -> 
     with pytest.raises(kind) as caught:
         await answer(made, record)
     return caught.value
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 async def until(condition: Any) -> None:
@@ -283,7 +276,7 @@ async def test_a_program_that_takes_too_long_is_killed_with_all_it_started(tmp_p
     script = f"sleep 1000 & echo $! > {tmp_path}/pid; sleep 1000"
     found = await fault(sh(script, timeout=0.3), {}, PassingFault)
     assert found.detail == "step s: sh: not ended within 0.3 s, so it was stopped"
-    await until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    await until(lambda: not lives(int((tmp_path / "pid").read_text())))
     assert children() == set()
 
 
@@ -311,7 +304,7 @@ async def test_a_call_that_is_given_up_leaves_no_process(tmp_path: Path) -> None
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    await until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    await until(lambda: not lives(int((tmp_path / "pid").read_text())))
     assert children() == set()
 
 
@@ -325,14 +318,14 @@ async def test_a_call_given_up_while_its_program_starts_leaves_no_process(tmp_pa
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    await until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    await until(lambda: not lives(int((tmp_path / "pid").read_text())))
     assert children() == set()
 
 
 async def test_what_a_program_leaves_running_is_ended_with_it(tmp_path: Path) -> None:
     script = f"sleep 1000 & echo $! > {tmp_path}/pid; echo 1"  # it holds stdout open
     assert await asyncio.wait_for(answer(sh(script), {}), 10) == 1
-    await until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    await until(lambda: not lives(int((tmp_path / "pid").read_text())))
 
 
 @pytest.mark.needs("setsid")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.names import REPOSITORY
+from tests.processes import lives
 
 pytestmark = pytest.mark.needs("root", "ip", "bridge", "nsenter", "unshare")
 
@@ -52,7 +53,7 @@ def test_down_ends_and_removes_what_others_began_and_nobody_remembers() -> None:
     finally:
         _lab(name, _END)
     assert not namespace.exists()
-    assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+    assert not lives(pid)
 
 
 def test_down_is_done_twice_without_a_complaint() -> None:

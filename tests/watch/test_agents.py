@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.api import Api
 from tests.e2e.conftest import MakeWorld, api, make_world
 from tests.e2e.world import Host, World, visible, wait_until
+from tests.processes import inotify_watches
 
 __all__ = ["api", "make_world"]
 
@@ -173,15 +174,6 @@ def grant(host: Host, what: str, count: int) -> None:
     subprocess.run(words, check=True)
 
 
-def kernel_watches(host: Host) -> int:
-    """How many inotify watches a process holds (proc_pid_fdinfo(5))."""
-    count = 0
-    for info in Path(f"/proc/{host.pid}/fdinfo").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            count += info.read_text().count("inotify wd:")
-    return count
-
-
 @pytest.mark.needs("root", "unshare", "nsenter")
 @pytest.mark.parametrize(("what", "count"), [("watches", 2), ("instances", 0)])
 def test_an_agent_without_room_for_watches_polls_says_so_and_returns_to_events(
@@ -189,7 +181,7 @@ def test_an_agent_without_room_for_watches_polls_says_so_and_returns_to_events(
 ) -> None:
     world.b.start()
     world.a.start(under=limited(what, count))
-    assert kernel_watches(world.a) == (count if what == "watches" else 0)
+    assert inotify_watches(world.a.pid) == (count if what == "watches" else 0)
     (world.outbox / "echo").mkdir()  # A pipeline's folder, which would need one watch more.
     went_round(world, "polled.raw")
     went_round(world, "chosen.raw", "outbox/echo")
@@ -202,7 +194,7 @@ def test_an_agent_without_room_for_watches_polls_says_so_and_returns_to_events(
     assert "it is looked at every 1 s" in told["watch.outbox/echo"]
     assert b"watch.outbox/echo" in world.a.run("status").stdout
     grant(world.a, what, 100)
-    wait_until(lambda: kernel_watches(world.a) >= 4, "events again")
+    wait_until(lambda: inotify_watches(world.a.pid) >= 4, "events again")
     wait_until(lambda: not conditions(world.a), "nothing is wrong any more")
     went_round(world, "told.raw")
     delivered_once(world, {"polled.raw", "chosen.raw", "told.raw"})

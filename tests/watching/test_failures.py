@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from roundtrip.errors import ExitCode
+from tests.processes import lives
 from tests.watching.conftest import Scene, until
 
 FAILING = 'echo "no good: $1" >&2; exit 7'
@@ -162,14 +163,7 @@ def test_a_run_that_takes_too_long_is_ended_with_all_that_it_started(scene: Scen
     assert time.monotonic() - began < 15
     assert done.returncode == ExitCode.FAILED and b"took longer than 0.3 s" in done.stderr
     left = int((scene.root / "runs.pid").read_text())
-    until(lambda: not _lives(left), "what it started has ended")
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    until(lambda: not lives(left), "what it started has ended")
 
 
 def test_what_a_command_leaves_in_the_background_does_not_hold_it_up(scene: Scene) -> None:

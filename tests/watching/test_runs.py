@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from roundtrip.errors import ExitCode
+from tests.processes import inotify_watches
 from tests.watching.conftest import Scene, until
 
 ODD = [b"\xff\xfe caf\xe9", b"a\nb", b"-rf", b"$(touch x)", b"'\"`;&|", b"{path}", b"  ", b"%s\\0"]
@@ -162,19 +162,12 @@ def test_new_only_leaves_what_was_there_unless_something_happens_to_it(scene: Sc
     scene.put("old but written again")
     process = scene.start("--new-only", *scene.script())
     until(lambda: (scene.state / "journal").exists(), "it has begun")
-    until(lambda: kernel_watches(process.pid), "it watches")
+    until(lambda: inotify_watches(process.pid), "it watches")
     scene.put("new")
     scene.ran("new")
     (scene.folder / "old but written again").write_text("again")
     scene.ran("new", "old but written again")
     scene.stop(process)
-
-
-def kernel_watches(pid: int) -> int:
-    found = 0
-    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        found += info.read_text().count("inotify wd:")
-    return found
 
 
 def test_a_command_that_changes_its_file_runs_once_with_in_place(scene: Scene) -> None:
