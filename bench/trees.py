@@ -114,7 +114,10 @@ def _marks(pid: int) -> int:
     """The marks that the kernel holds for a process (proc_pid_fdinfo(5))."""
     found = 0
     for info in Path(f"/proc/{pid}/fdinfo").iterdir():
-        text = info.read_text()
+        try:
+            text = info.read_text()
+        except FileNotFoundError:  # Closed meanwhile.
+            continue
         found += text.count("inotify wd:") + text.count("fanotify ino:")
         found += text.count("fanotify sdev:")
     return found

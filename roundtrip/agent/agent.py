@@ -33,6 +33,7 @@ from roundtrip.roles.space import is_full
 from roundtrip.shares.lock import AgentLock
 from roundtrip.shares.parts import sweep_parts
 from roundtrip.shares.port import Folder
+from roundtrip.shares.posix import PosixFolder
 from roundtrip.shares.verdicts import Hung
 from roundtrip.watch import Event, Kind, Watch, WatchSettings
 
@@ -50,7 +51,7 @@ class AgentPlaces:
     """The agent's own folders: `state` holds the `health` file."""
 
     pins: Folder
-    state: Folder
+    state: PosixFolder
     health: str
     locks: list[AgentLock]
 

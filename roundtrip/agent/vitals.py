@@ -23,8 +23,7 @@ from roundtrip.protocol.names import Namer
 from roundtrip.protocol.states import Role
 from roundtrip.roles.health import Health, Severity
 from roundtrip.roles.space import is_full
-from roundtrip.shares import files, writing
-from roundtrip.shares.port import Folder
+from roundtrip.shares.posix import PosixFolder
 
 log = logging.getLogger("roundtrip.agent")
 
@@ -51,7 +50,7 @@ class Vitals:
     def __init__(
         self,
         shares: SharePair,
-        state: Folder,
+        state: PosixFolder,
         health: Health,
         settings: VitalsSettings,
         figures: Callable[[], dict[str, Any]],
@@ -128,11 +127,7 @@ class Vitals:
         except OSError as error:
             if not is_full(error):
                 raise
-            folder = files.open_folder(self._state.label)
-            try:
-                writing.overwrite(folder, self._settings.file, content)
-            finally:
-                os.close(folder)
+            self._state.overwrite(self._settings.file, content)
 
     def _report(self) -> dict[str, Any]:
         conditions = [condition._asdict() for condition in self._health.conditions()]

@@ -67,6 +67,11 @@ class Deadlines:
         deadline = self._known.get(exchange)
         return None if deadline is None else deadline - self.now()
 
+    def until(self, exchange: str) -> float | None:
+        """When to look again at an exchange that is woken before if it can go on."""
+        left = self.left(exchange)
+        return None if left is None or left <= 0 else left
+
     def text(self, exchange: str) -> str | None:
         """The deadline as RFC 3339, for the request's marker; None without one."""
         deadline = self._known.get(exchange)

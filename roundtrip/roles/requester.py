@@ -198,7 +198,7 @@ class Requester(Side):
         try:
             return await self._look(exchange)
         except Parked:
-            return self._until_deadline(exchange)
+            return self._deadlines.until(exchange)
         except FileNotFoundError:
             if exchange not in self.pending or await self._desk.pending.stat(exchange):
                 raise  # Something else is missing.
@@ -221,14 +221,9 @@ class Requester(Side):
                 self._admission.stuck(exchange, error)
                 raise
             self._admission.home.refused(exchange, error)
-            return self._until_deadline(exchange)
+            return self._deadlines.until(exchange)
         finally:
             self._admission.looked(exchange, wanted=exchange in self.pending)
-
-    def _until_deadline(self, exchange: str) -> float | None:
-        """When to look again at an exchange that is woken before if it can go on."""
-        left = self._deadlines.left(exchange)
-        return None if left is None or left <= 0 else left
 
     async def _look(self, exchange: str) -> float | None:
         if exchange in self._unfinished:

@@ -193,6 +193,10 @@ class PosixFolder:
             writing.replace(self._fd, part, name)
         os.fsync(self._fd)
 
+    def overwrite(self, name: str, content: bytes) -> None:
+        """See `writing.overwrite`."""
+        writing.overwrite(self._fd, name, content)
+
     async def write(self, name: str, source: bytes | BinaryIO, *, durable: bool = False) -> Digest:
         durable = durable or self._durable
         if not isinstance(source, bytes):

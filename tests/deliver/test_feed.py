@@ -164,29 +164,9 @@ async def test_who_only_looks_whether_the_port_is_open_keeps_no_place(tmp_path: 
             assert json.loads(await one.line())["v"] == 1
 
 
-async def test_who_ends_its_side_and_takes_nothing_keeps_its_place_for_a_moment_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("roundtrip.deliver.tcp._GOODBYE", 0.3)
-    async with feed(buffer=8 * 1024 * 1024, keep=300) as made:
-        big = replace(parcel_of(tmp_path, b""), stats={"x" * 30_000: 1})
-        for _ in range(300):
-            await made.deliver(big)
-        with socket.create_connection(made.address) as slow:
-            slow.sendall(b"since the beginning\n")
-            slow.shutdown(socket.SHUT_WR)
-            async with asyncio.timeout(10):
-                while not made._clients:
-                    await asyncio.sleep(0.005)
-            (client,) = made._clients
-            await gone(made)
-            assert client.waiting == 0, "nothing is kept for it"
-
-
-async def test_a_feed_ends_while_a_client_that_went_takes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("roundtrip.deliver.tcp._GOODBYE", 0.2)
+@asynccontextmanager
+async def who_ended_its_side_and_takes_nothing(tmp_path: Path) -> AsyncIterator[Feed]:
+    """A feed and a client to which it has more to write than the kernel holds."""
     async with feed(buffer=8 * 1024 * 1024, keep=300) as made:
         big = replace(parcel_of(tmp_path, b""), stats={"x" * 30_000: 1})
         for _ in range(300):
@@ -197,7 +177,25 @@ async def test_a_feed_ends_while_a_client_that_went_takes_nothing(
             async with asyncio.timeout(10):
                 while not any(client.waiting for client in made._clients):
                     await asyncio.sleep(0.005)
-            await made.aclose()
+            yield made
+
+
+async def test_who_ends_its_side_and_takes_nothing_keeps_its_place_for_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundtrip.deliver.tcp._GOODBYE", 0.3)
+    async with who_ended_its_side_and_takes_nothing(tmp_path) as made:
+        (client,) = made._clients
+        await gone(made)
+        assert client.waiting == 0, "nothing is kept for it"
+
+
+async def test_a_feed_ends_while_a_client_that_went_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roundtrip.deliver.tcp._GOODBYE", 0.2)
+    async with who_ended_its_side_and_takes_nothing(tmp_path) as made:
+        await made.aclose()
 
 
 async def test_clients_that_are_reset_leave_nothing_in_the_log(

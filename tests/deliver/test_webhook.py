@@ -10,7 +10,6 @@ import json
 import re
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from roundtrip.deliver.settings import DeliverySettings, WebhookSettings
 from roundtrip.deliver.signature import key_of
 from tests.deliver.gateway import gateway
 from tests.deliver.parcels import parcel_of
+from tests.deliver.serving import serving
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/webhook.md"
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
@@ -71,14 +71,8 @@ def site(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     scheme = "http" if tls is None else "https"
     found.url = f"{scheme}://localhost:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
+    with serving(server):
         yield found
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def hook(url: str, **more: Any) -> Webhook:

@@ -18,6 +18,8 @@ PATIENCE = 40.0
 class WorkerProcess(Program):
     """One `roundtrip worker` with a host B's configuration."""
 
+    patience = PATIENCE
+
     def __init__(self, host: Host, log: Path, *arguments: str) -> None:
         super().__init__(log)
         self._command = [*host.command("worker"), *arguments]
@@ -36,10 +38,6 @@ class WorkerProcess(Program):
     def wait_ready(self, times: int) -> None:
         """Wait until it has been ready so many times."""
         wait_until(lambda: len(self.events("ready")) >= times, "the worker is ready", PATIENCE)
-
-    def stop(self, seconds: float = PATIENCE) -> int:
-        """See `Program.stop`."""
-        return super().stop(seconds)
 
 
 class QueueWorld:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,8 +52,19 @@ def _listed(folder: Path) -> list[str]:
         return []
 
 
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        found = {"event": "not JSON", "line": line}
+    return found
+
+
 class Program:
     """A process of roundtrip's that can be started again, and its log of JSON lines."""
+
+    patience = PATIENCE
+    """Seconds that it is given to stop."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -72,11 +83,11 @@ class Program:
         self.process.wait()
         self.process = None
 
-    def stop(self, seconds: float = PATIENCE) -> int:
+    def stop(self, seconds: float | None = None) -> int:
         """SIGTERM it; returns its exit status."""
         assert self.process is not None
         self.process.terminate()
-        code = self.process.wait(seconds)
+        code = self.process.wait(seconds or self.patience)
         self.process = None
         return code
 
@@ -88,16 +99,8 @@ class Program:
 
     def lines(self) -> list[dict[str, Any]]:
         """Its log, from all its lives. A killed one may have left half a line."""
-        return [line for line in self._parsed() if line is not None]
-
-    def _parsed(self) -> Iterator[dict[str, Any] | None]:
-        if not self.log.exists():
-            return
-        for line in self.log.read_text().splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                yield {"event": "not JSON", "line": line}
+        text = self.log.read_text() if self.log.exists() else ""
+        return [_parsed(line) for line in text.splitlines()]
 
     def events(self, event: str, exchange: str | None = None) -> list[dict[str, Any]]:
         """The log's lines of one kind, of one exchange if it is named."""

@@ -14,7 +14,8 @@ from roundtrip.enrich.settings import Batch
 from roundtrip.errors import PipelineError
 from tests.enrich.local import settings
 from tests.enrich.processes import children
-from tests.enrich.test_command import alive, until
+from tests.enrich.test_command import until
+from tests.processes import lives
 
 
 async def test_a_command_and_a_table_enrich_a_csv(engine: Any, tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ async def test_a_withdrawn_request_ends_its_programs(engine: Any, tmp_path: Path
     pipeline = Pipeline("p", (settings(run=("sh", "-c", script), timeout=100.0),))
     with pytest.raises(Withdrawn):
         await engine.run(pipeline, "a.jsonl", b'{"a":1}\n', cancelled=(tmp_path / "pid").exists)
-    await until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    await until(lambda: not lives(int((tmp_path / "pid").read_text())))
     assert children() == set()
 
 

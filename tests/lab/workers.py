@@ -23,6 +23,7 @@ _UNIT = "roundtrip-worker@1.service"
 _UNITS = {"redis": "redis-server.service", "rabbitmq": "rabbitmq-server.service"}
 _AT_ONCE = 40
 _DONE = '"event": "job done"'
+_TAKEN = '"event": "job taken"'
 _TAKEN_AGAIN = '"event": "job taken".*"try": [2-9]'
 
 
@@ -124,10 +125,15 @@ def _broken(pair: Pair, name: str, seconds: float, act: Callable[[], None]) -> S
 
     Nothing is over before all workers are back.
     """
-    before = _count(pair, _TAKEN_AGAIN)
+    before, taken = _count(pair, _TAKEN_AGAIN), _count(pair, _TAKEN)
+
+    def hands_are_full() -> bool:
+        now = _count(pair, _TAKEN)
+        return all(now[each] > count + 1 for each, count in taken.items())
 
     def with_full_hands() -> None:
         pair.application("send", "--prefix", f"rated-{name}", "--count", _AT_ONCE)
+        until("jobs on each host", hands_are_full, PATIENCE)
         act()
 
     sheet = during(pair, name, seconds, with_full_hands, more=_AT_ONCE)
