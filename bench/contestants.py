@@ -14,7 +14,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from roundtrip.enrich.transport import AiohttpTransport
 
 DISTINCT = 100  # keys of the runs whose answers are all cached
 
-Run = Callable[[argparse.Namespace], Awaitable[dict[str, Any]]]
+Run = Callable[[argparse.Namespace], Coroutine[Any, Any, dict[str, Any]]]
 
 
 def main() -> int:

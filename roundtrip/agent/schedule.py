@@ -84,7 +84,6 @@ class Schedule:
     def pause(self) -> None:
         """Start no more looks until `resume`."""
         self._paused = True
-        self._tell_if_at_rest()
 
     def resume(self) -> None:
         """Go on with what is waiting."""
@@ -128,9 +127,6 @@ class Schedule:
         elif again is not None:
             self.wake_after(name, again)
         self._start_more()
-        self._tell_if_at_rest()
-
-    def _tell_if_at_rest(self) -> None:
         if self._idle and self._is_at_rest() and not self._idle.done():
             self._idle.set_result(None)
 

@@ -320,4 +320,4 @@ def test_loading_for_role_a_brings_in_no_http_client(write: Write) -> None:
 def test_settings_are_frozen(write: Write) -> None:
     settings: Settings = load(write("role: a\n"))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        settings.role = "b"  # type: ignore[misc]
+        settings.role = "b"

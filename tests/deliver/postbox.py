@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import trustme
 from aiosmtpd.controller import Controller
@@ -30,7 +30,7 @@ class Postbox:
     @property
     def mails(self) -> list[EmailMessage]:
         return [
-            cast(EmailMessage, email.message_from_bytes(each.content, policy=default))  # type: ignore[arg-type]
+            email.message_from_bytes(each.content, policy=default)  # type: ignore[arg-type]
             for each in self.envelopes
         ]
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.needs("nc")
 
 
 @asynccontextmanager
-async def feed(**options: object) -> AsyncIterator[Feed]:
+async def feed(**options: Any) -> AsyncIterator[Feed]:
     action = replace(TcpSettings("127.0.0.1:0"), **options)
     made = Feed(DeliverySettings("feed", action), action)
     await made.open()

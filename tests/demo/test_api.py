@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,9 @@ def connection(api: Server) -> Iterator[http.client.HTTPConnection]:
     connection.close()
 
 
-def get(connection: http.client.HTTPConnection, path: str) -> tuple[http.client.HTTPResponse, dict]:
+def get(
+    connection: http.client.HTTPConnection, path: str
+) -> tuple[http.client.HTTPResponse, dict[str, Any]]:
     connection.request("GET", path)
     response = connection.getresponse()
     return response, json.loads(response.read())

@@ -110,7 +110,7 @@ def samples(found: QueueFigures) -> dict[str, float]:
 
 
 def test_what_a_broker_does_not_tell_is_left_out_and_what_workers_say_is_not_believed() -> None:
-    workers = {
+    workers: dict[str, dict[str, Any]] = {
         "W1": {"jobs": 2, "works": True}, "W2": {"jobs": 3, "works": False},
         "W3": {"jobs": "many", "works": "yes"}, "W4": {},
     }  # fmt: skip

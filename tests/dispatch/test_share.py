@@ -114,12 +114,8 @@ async def test_two_workers_never_exceed_a_quota_together(tmp_path: Path) -> None
         made.append(governor.gate("p", step(concurrency=50), "api.example.org"))
     calls = Calls()
     calls.open.set()
-    store = MemoryStore()
-    tasks = [
-        asyncio.create_task(gate.call(calls.one, Run("x", store)))
-        for gate in made
-        for _ in range(200)
-    ]
+    run = Run("x", MemoryStore())
+    tasks = [asyncio.create_task(gate.call(calls.one, run)) for gate in made for _ in range(200)]
     while calls.made < 300:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)

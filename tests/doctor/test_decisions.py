@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from roundtrip import __version__
 from roundtrip.doctor import apis, behaviour, folders, machine, mount_options, peer, room
+from roundtrip.doctor.disposable import Facts
 from roundtrip.doctor.findings import CHECKS, Finding, Severity, Verdict, finding, worst
 from roundtrip.doctor.identity import identity, may_write
+from roundtrip.doctor.trials import OWN_NAMES
 from roundtrip.mounts import Mount
 from roundtrip.protocol.states import Role
 
@@ -99,7 +102,7 @@ def test_inotify_limits_are_judged_by_what_is_left(
         (behaviour.case(False, "cifs"), "notice"),
         (behaviour.names([]), "ok"),
         (behaviour.names(["ends-with."]), "notice"),
-        (behaviour.names([behaviour.OWN_NAMES[0]]), "error"),
+        (behaviour.names([OWN_NAMES[0]]), "error"),
         (behaviour.names({"error": "x"}), "error"),
         (behaviour.long_names(True), "ok"),
         (behaviour.long_names(False), "error"),
@@ -129,7 +132,7 @@ def test_inotify_limits_are_judged_by_what_is_left(
         (peer.heartbeat("b", {"every": "x"}, 181.0, 30.0), "warning"),
         (peer.protocol("b", {"v": 1, "protocol": 2}), "error"),
         (peer.protocol("b", {"v": 1, "version": "0.0.1"}), "notice"),
-        (peer.protocol("b", {"v": 1, "version": peer.__version__}), "ok"),
+        (peer.protocol("b", {"v": 1, "version": __version__}), "ok"),
         (apis.expiry(20 * 86400.0, 0.0), "ok"),
         (apis.expiry(13 * 86400.0, 0.0), "warning"),
         (apis.expiry(-1.0, 0.0), "warning"),
@@ -256,7 +259,7 @@ def test_a_finding_that_is_not_documented_can_t_be_made() -> None:
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{", '{"pid": "x"}', "[" * 100_000])
 def test_an_odd_lock_or_health_file_does_no_harm(content: str | None) -> None:
-    facts: Any = folders.Facts(holder=content, health=content)
+    facts: Any = Facts(holder=content, health=content)
     assert len(list(folders.agent(facts, str))) == 1
     assert folders.pid_of(facts) is None
 

@@ -114,7 +114,8 @@ class Soak:
         self._points = points
         self._books = Books()
         self._load = Load(world, self._books, random, rate=rate)
-        mounts = {h.role: world.mount_of(h) for h in (world.a, world.b)} if _mounted(world) else {}
+        mount_of = getattr(world, "mount_of", None)  # As a mounted world has.
+        mounts = {each.role: mount_of(each) for each in (world.a, world.b)} if mount_of else {}
         self._faults = Faults(
             world, api, self._load, Random(seed + 1), mounts=mounts, disks=_can_mount(),
             longest=min(6.0, max(seconds / 40, 0.5)),
@@ -270,10 +271,6 @@ class Soak:
                      for points in self.sheet.points.values() for each in points[:1])  # fmt: skip
         self.sheet.growth = "; ".join(found) or ("no growth" if enough else "not judged: too short")
         return found
-
-
-def _mounted(world: World) -> bool:
-    return hasattr(world, "mount_of")
 
 
 def _can_mount() -> bool:

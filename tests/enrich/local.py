@@ -16,7 +16,7 @@ from roundtrip.enrich.settings import (
 from roundtrip.enrich.steps.local import local_step
 from roundtrip.enrich.store.memory import MemoryStore
 
-KINDS = {
+KINDS: dict[str, type[CommandSettings | PythonSettings | LookupSettings]] = {
     "run": CommandSettings,
     "shell": CommandSettings,
     "use": PythonSettings,

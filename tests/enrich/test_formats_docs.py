@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_fields_are_found_where_the_table_says() -> None:
         (record,) = records("xml", payload, Formats(xml_record="a"))
         assert record.fields["@id"] == "1"
         for name in filter(None, names):
-            found = record.fields
+            found: Any = record.fields
             for part in name.split("."):
                 found = found[int(part)] if part.isdecimal() else found[part]
             assert isinstance(found, str)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from roundtrip.enrich.faults import PassingFault, RecordFault, StepFault
 from roundtrip.enrich.settings import Batch, LookupSettings
 from roundtrip.enrich.steps.tables import delimited, file
+from roundtrip.enrich.steps.tables import opened as opened_tables
 from roundtrip.enrich.steps.tables.delimited import DelimitedTable
 from tests.enrich.local import answer, new_run, step
 from tests.enrich.mmdb import database
@@ -353,8 +354,9 @@ async def test_the_file_is_looked_at_once_a_second(write: Any) -> None:
 async def test_a_file_is_read_once_for_all_that_wait_and_goes_on_when_one_gives_up(
     write: Any, monkeypatch: Any
 ) -> None:
-    opened, begun, go_on = [], threading.Event(), threading.Event()
-    real = file.opened
+    opened: list[LookupSettings] = []
+    begun, go_on = threading.Event(), threading.Event()
+    real = opened_tables
 
     def slow(settings: LookupSettings) -> Any:
         opened.append(settings)

@@ -281,7 +281,9 @@ def files(tmp_path: Path) -> Path:
 
 def host(files: Path, name: str = "127.0.0.1", **names: str) -> HostSettings:
     """Settings with files of this folder: `host(files, cert="mine.pem")`."""
-    paths = {key: str(files / name) for key, name in {"ca": "ca.pem", **names}.items()}
+    paths: dict[str, Any] = {
+        key: str(files / name) for key, name in {"ca": "ca.pem", **names}.items()
+    }
     return HostSettings(name, private=True, **paths)
 
 
@@ -410,7 +412,8 @@ async def proxy() -> AsyncIterator[Any]:
         status = b"200 OK"
         port = 0
 
-    found, tasks = Proxy(), set()
+    found = Proxy()
+    tasks: set[Any] = set()
     found.heads = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

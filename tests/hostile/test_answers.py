@@ -137,7 +137,7 @@ async def test_the_result_has_the_originals_name_whatever_the_answer_says(
     text: str, asking: Hosts
 ) -> None:
     exchange = await asked(asking)
-    also = {"original_name": text, "name": text, "created": text, "signature": text}
+    also: dict[str, Any] = {"original_name": text, "name": text, "created": text, "signature": text}
     content = marker(exchange, responder={"host": text}, stats={text: 1}, **also)
     if len(content) > 65536:
         content = marker(exchange, original_name=text)

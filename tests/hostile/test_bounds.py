@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from roundtrip.client import EnrichmentFailed, Result
+from roundtrip.client import EnrichmentFailed
 from roundtrip.errors import ExitCode
 from roundtrip.protocol.markers import Outcome
+from roundtrip.waiting import Result
 from tests.fuzz.mutants import mutants
 from tests.fuzz.targets import TARGETS
 from tests.intake.hosts import Host, Hosts, agents, until

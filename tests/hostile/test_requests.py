@@ -19,7 +19,7 @@ PAYLOAD = b"a,b\n1,2\n"
 SECRET = b"root:x:0:0"
 
 
-def marker(exchange: str = "bad", payload: bytes = PAYLOAD, **fields: Any) -> bytes:
+def marker(exchange: Any = "bad", payload: bytes = PAYLOAD, **fields: Any) -> bytes:
     """A good marker with some of its fields changed."""
     good = {
         "v": 1,
@@ -138,7 +138,7 @@ async def test_hostile_texts_in_a_good_marker_do_nothing(
     field: str, text: str, hosts: Hosts
 ) -> None:
     async with agents(hosts, "b"):
-        place(hosts, "bad", PAYLOAD, marker(**{field: text}))
+        place(hosts, "bad", PAYLOAD, marker("bad", PAYLOAD, **{field: text}))
         assert (await answer_of(hosts))["outcome"] in ("enriched", "failed")
         await others_go_on(hosts)
 
@@ -169,13 +169,10 @@ ODD: dict[str, Callable[[Path], None]] = {
     "symlink to another's": lambda path: path.symlink_to("../Enriched"),
     "fifo": lambda path: os.mkfifo(path),
     "folder": directory,
-    "device": pytest.param(device, marks=pytest.mark.needs("root", "mknod")),  # type: ignore[dict-item]
 }
 ODD_PARAMETERS = [
-    pytest.param(make.values[0], marks=make.marks, id=kind)
-    if hasattr(make, "values")
-    else pytest.param(make, id=kind)
-    for kind, make in ODD.items()
+    *(pytest.param(make, id=kind) for kind, make in ODD.items()),
+    pytest.param(device, marks=pytest.mark.needs("root", "mknod"), id="device"),
 ]
 
 

@@ -99,8 +99,8 @@ async def ftp(folder: Path) -> AsyncIterator[int]:
 async def smb(private: Path, share: Path) -> AsyncIterator[list[str]]:
     """A smbd that shares `share`; yields the start of a smbclient command."""
     port = free_port()
-    folders = ("lock directory", "state directory", "cache directory", "pid directory")
-    folders += ("private dir", "ncalrpc dir")
+    folders = [f"{kind} directory" for kind in ("lock", "state", "cache", "pid")]
+    folders += ["private dir", "ncalrpc dir"]
     lines = [
         "[global]",
         f"smb ports = {port}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ async def fail(hosts: Hosts, names: list[bytes], seconds: float = PATIENCE) -> s
     """Have these refused by B; returns what is in failed/ then."""
 
     class Refuse(Same):
-        async def __call__(self, *_: object) -> Answer:
+        async def __call__(self, *_: Any, **__: Any) -> Answer:
             raise PipelineError("not today")
 
     patch, failed = give_back(Refuse()), os.fsencode(hosts.a.failed)

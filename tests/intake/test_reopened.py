@@ -70,7 +70,7 @@ async def test_it_goes_back_beside_a_new_file_of_its_name(outbox: Outbox, desk: 
     intake = Intake(desk, OutboxSettings(), Namer())
     move = desk.pending.is_being_written
 
-    async def is_being_written(name: str) -> bool:
+    async def is_being_written(name: str) -> bool | None:
         (outbox.path / "x.txt").write_bytes(b"new")
         return await move(name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roundtrip-lab"
@@ -23,7 +24,10 @@ GATEWAY = "10.231.7.1"
 ADDRESSES = {"a": "10.231.7.11", "b": "10.231.7.12", "nas": "10.231.7.13", "w": "10.231.7.14"}
 PACKAGES_PORT, API_PORT = 8000, 8080
 API_URL = f"http://{GATEWAY}:{API_PORT}"
-LIMITED = {"rated": {"rate": "4/s"}, "counted": {"quota": {"minute": 60}}}
+LIMITED: dict[str, dict[str, Any]] = {
+    "rated": {"rate": "4/s"},
+    "counted": {"quota": {"minute": 60}},
+}
 """What of the API workers may call only so often, by the word that its URLs begin with."""
 
 INSIDE = ("nsenter", f"--net=/run/netns/{NAMESPACE}")

@@ -112,7 +112,7 @@ def _os_error(name: str) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-class ShakyFs(mfusepy.Operations):  # type: ignore[misc]
+class ShakyFs(mfusepy.Operations):
     """The backing folder's calls, each through `Faults.around`."""
 
     use_ns = True
@@ -219,7 +219,7 @@ class ShakyFs(mfusepy.Operations):  # type: ignore[misc]
         return 0
 
 
-class _Mounted(mfusepy.FUSE):  # type: ignore[misc]
+class _Mounted(mfusepy.FUSE):
     """The library drops the flags of a rename, which would replace where it must not."""
 
     def rename_fuse_3(self, old: bytes, new: bytes, flags: int) -> int:

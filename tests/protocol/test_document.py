@@ -110,7 +110,7 @@ def test_every_state_is_in_the_table_and_all_but_broken_in_the_diagram() -> None
 
 
 def test_the_generated_parts_are_up_to_date() -> None:
-    command = [sys.executable, REPOSITORY / "scripts/docs", "--check"]
+    command: list[str | Path] = [sys.executable, REPOSITORY / "scripts/docs", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

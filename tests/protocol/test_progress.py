@@ -93,7 +93,7 @@ def test_nothing_that_lies_there_is_an_error(content: bytes | str) -> None:
 )
 def test_an_odd_member_spoils_nothing_else(odd: dict[str, Any], expected: dict[str, Any]) -> None:
     found = ProgressNote.decode(json.dumps(GOOD | odd).encode(), "x.csv")
-    assert found == ProgressNote(**{"exchange": "x.csv", "done": 0.5} | expected)
+    assert found == ProgressNote(**{"exchange": "x.csv", "done": 0.5, **expected})
 
 
 def test_a_pause_that_never_ends_can_be_written() -> None:

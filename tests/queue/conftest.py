@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -17,6 +18,8 @@ IDLE = 1.0
 """Seconds after which Redis or NATS may give a message of a silent taker to another."""
 
 QUORUM_SETTLED = 1.5  # seconds
+
+_Server = TypeVar("_Server", bound=Server)
 
 _numbers = itertools.count()
 
@@ -39,7 +42,7 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nats]:
     yield from _living(Nats(tmp_path_factory.mktemp("nats")))
 
 
-def _living(server: Server) -> Iterator[Server]:  # type: ignore[misc]
+def _living(server: _Server) -> Iterator[_Server]:
     try:
         server.start()
         yield server

@@ -449,7 +449,7 @@ def limited(world: World, **limits: int) -> Callable[[], Awaitable[None]]:
     async def start() -> None:
         world.start("a")
         home = room("a/pending")
-        world.roles["a"]._admission = Admission(  # type: ignore[union-attr]
+        world.roles["a"]._admission = Admission(
             InFlight(**limits),
             away=room("unenriched"),
             home=home,
@@ -516,7 +516,7 @@ async def test_a_cancelled_exchange_gives_its_place_to_the_next() -> None:
     await a.look(second)
     assert set(world.files("unenriched")) == {first, marker_of(first)}
     woken.clear()
-    world.roles["a"].pending.discard(first)  # type: ignore[union-attr]
+    world.roles["a"].pending.discard(first)
     await a.look(first)
     assert woken == [second]
     await a.look(second)

@@ -151,7 +151,7 @@ async def test_one_that_is_not_back_is_an_alarm_that_says_how_far_it_came(
 ) -> None:
     exchange = await aviary.due()
     if happens is not None:
-        await happens(aviary)  # type: ignore[misc]
+        await happens(aviary)
     await aviary.due()
     condition = aviary.condition()
     assert (condition.key, condition.severity) == ("canary", Severity.ALARM)

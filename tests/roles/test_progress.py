@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 
 import pytest
@@ -236,7 +237,7 @@ async def test_a_clock_that_is_set_back_makes_no_older_numbers(
     share: Share, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [await share.progress.write(ProgressNote(NAME, 0.1))]
-    monkeypatch.setattr(module.time, "time", lambda: 1.0)
+    monkeypatch.setattr(time, "time", lambda: 1.0)
     names.append(await share.progress.write(ProgressNote(NAME, 0.2)))
     found = await newest_notes(share.folder, share.files, {NAME})
     assert found[NAME].done == 0.2

@@ -116,7 +116,7 @@ class World:
         if self.canary is None:
             return None
         return Canary(
-            pending, self.canary, self.health, lambda exchange: self.wake(exchange) and None,
+            pending, self.canary, self.health, self._wake,
             lambda: self.peer, clock=self.clock,
         )  # fmt: skip
 
@@ -158,10 +158,10 @@ class World:
     def left(self) -> dict[str, list[str]]:
         """Everything that should have gone by the end, by folder; in-flight names don't count."""
         labels = ("unenriched", "enriched", "b/kept", "b/quarantine")
-        labels += tuple(f"a/{label}" for label in ("pending", "collected", "closing", "tickets"))
+        desk = (f"a/{label}" for label in ("pending", "collected", "closing", "tickets"))
         found = {
             label: [name for name in self.files(label) if not name.startswith(".")]
-            for label in labels
+            for label in (*labels, *desk)
         }
         if self.paid:
             found["ledger"] = sorted(self.paid)

@@ -154,7 +154,7 @@ async def gone_between_check_and_write(stage: Stage) -> None:
             change()
             return really(folder, part)
 
-        writing.new_part = new_part
+        writing.new_part = new_part  # type: ignore[assignment]
         source = CONTENTS[number]
         await stage.share.put(f"n{number}", source)
         assert (stage.disk / f"n{number}").read_bytes() == source

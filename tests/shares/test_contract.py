@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
 import pytest
@@ -61,7 +62,7 @@ def as_bytes(content: bytes) -> bytes:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("wrap", [as_bytes, io.BytesIO])
 async def test_what_is_put_is_what_is_read_and_the_digest_is_hashlibs(
-    folder: Folder, size: int, wrap: type[BinaryIO]
+    folder: Folder, size: int, wrap: Callable[[bytes], BinaryIO]
 ) -> None:
     content = content_of(size)
     assert await folder.put("n", wrap(content)) == digest_of(content)

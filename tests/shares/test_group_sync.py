@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from roundtrip.shares import group_sync
 from roundtrip.shares.group_sync import GroupSync
 
 
@@ -24,7 +23,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
         count[descriptor] += 1
         really(descriptor)
 
-    monkeypatch.setattr(group_sync.os, "fsync", note)
+    monkeypatch.setattr(os, "fsync", note)
     return count
 
 

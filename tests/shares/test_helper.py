@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from roundtrip.shares import calls
+from roundtrip.shares import calls, wire
 from roundtrip.shares.helper import FIRST_STEP, THREADS, Steps, next_step
 from roundtrip.shares.remote import RemoteShare
 from roundtrip.shares.verdicts import Hung, holds_share
@@ -382,19 +383,19 @@ class Peer:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(calls, "start", self._start)
 
-    def _start(self, end: calls.socket.socket) -> subprocess.Popen[bytes]:
+    def _start(self, end: socket.socket) -> subprocess.Popen[bytes]:
         self.end = end.dup()
         self.say(0, "done", 1)
         return subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
 
     async def take(self) -> tuple[object, ...]:
-        message, descriptor = await asyncio.to_thread(calls.wire.receive, self.end)
+        message, descriptor = await asyncio.to_thread(wire.receive, self.end)
         if descriptor is not None:
             os.close(descriptor)
         return message
 
     def say(self, *message: object) -> None:
-        calls.wire.send(self.end, message)
+        wire.send(self.end, message)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from roundtrip.shares import files, outcomes
+from roundtrip.shares import outcomes
 from roundtrip.shares.posix import PosixFolder
 from roundtrip.shares.verdicts import TABLE, Operation, Verdict, verdict
 
@@ -160,7 +160,7 @@ async def test_an_unlink_has_happened_if_the_name_has_gone(
     await real.put("n", b"text")
     really = os.unlink if happened else None
     with monkeypatch.context() as broken:
-        broken.setattr(outcomes.os, "unlink", fails(number, really))
+        broken.setattr(os, "unlink", fails(number, really))
         if number == errno.ENOENT:
             assert await real.remove("n") is False
         elif happened and looks_first(Operation.UNLINK, number):
@@ -176,7 +176,8 @@ async def test_an_own_part_that_is_there_already_is_made_anew(
     real: PosixFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # An NFS client that sent the creation twice: the first one had its effect.
-    really, seen = os.open, []
+    really = os.open
+    seen: list[Any] = []
 
     def sent_twice(path: Any, flags: int, *args: Any, **options: Any) -> int:
         opened = really(path, flags, *args, **options)
@@ -186,7 +187,7 @@ async def test_an_own_part_that_is_there_already_is_made_anew(
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         return opened
 
-    monkeypatch.setattr(files.os, "open", sent_twice)
+    monkeypatch.setattr(os, "open", sent_twice)
     await real.put("n", b"text")
     assert seen and await real.names() == ["n"]
 

@@ -13,6 +13,7 @@ from roundtrip.protocol.names import marker_of
 from roundtrip.protocol.states import Step
 from roundtrip.roles import delivery, kept, side
 from roundtrip.roles.collecting import Collection
+from roundtrip.roles.desk import moved
 from roundtrip.roles.outgoing import Outgoing, Sending
 from roundtrip.roles.publishing import Publications
 from roundtrip.roles.request import RequestReader
@@ -89,7 +90,7 @@ def test_a_request_whose_digest_is_not_checked_is_caught(monkeypatch: pytest.Mon
 
 
 def test_a_delivery_by_copy_instead_of_rename_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = delivery.moved
+    real = moved
 
     async def copied(source: Folder, name: str, target: Folder, new_name: str) -> bool:
         if not target.label.endswith("inbox"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_content_is_safe_some_time_after_it_was_written() -> None:
         assert scene.cut()["a"] == b"content"
 
 
-def heard(count: int, seed: int = 1, *, is_over: bool = False, **faults: float) -> list[str]:
+def heard(count: int, seed: int = 1, *, is_over: bool = False, **faults: Any) -> list[str]:
     names: list[str] = []
 
     async def main() -> None:

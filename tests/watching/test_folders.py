@@ -250,7 +250,7 @@ def test_nothing_is_forgotten_while_the_folders_file_system_is_not_mounted(scene
     inside = ["nsenter", "--mount", "-t", str(process.pid)]
     scene.put("below")
     scene.ran("below")
-    mount = [*inside, "mount", "--bind", image, scene.folder]
+    mount = [*inside, "mount", "--bind", str(image), str(scene.folder)]
     subprocess.run(mount, check=True)
     scene.ran("below", "on-disk")
     subprocess.run([*inside, "umount", scene.folder], check=True)

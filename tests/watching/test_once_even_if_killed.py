@@ -6,6 +6,7 @@ itself, nobody knows how the command ended: such a file is a dead letter by defa
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -246,9 +247,8 @@ def test_each_of_many_files_is_run_once_though_the_watch_is_killed_again_and_aga
     coming = iter(names[60:])
     for kills in range(6):
         process = scene.start("-j", "3", *scene.script())
-        for name in [next(coming, None) for _ in range(10)]:
-            if name:
-                scene.put(name)
+        for name in itertools.islice(coming, 10):
+            scene.put(name)
         until(lambda kills=kills: len(scene.runs()) >= 15 * (kills + 1), "some runs")
         process.kill()
         process.wait()

@@ -302,7 +302,7 @@ def test_without_a_stdout_commands_that_print_are_run_as_ever(scene: Scene) -> N
 
 def test_ten_thousand_files_that_come_while_it_runs_are_each_told_once(scene: Scene) -> None:
     process = scene.start("--state", scene.state)
-    seen = []
+    seen: list[str] = []
     names = [f"{number:05}" for number in range(10_000)]
     for name in names:
         (scene.root / name).touch()
@@ -416,7 +416,7 @@ def test_a_folder_that_goes_and_comes_back_is_watched_again(scene: Scene) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_watch_that_waits_ends_at_once_when_told_to(scene: Scene, number: int) -> None:
+def test_a_watch_that_waits_ends_at_once_when_told_to(scene: Scene, number: signal.Signals) -> None:
     process = scene.start(*scene.script())
     scene.put("a")
     scene.ran("a")

@@ -161,7 +161,7 @@ async def test_a_call_that_is_withdrawn_does_not_end_the_fetch_for_others(
     runs[0].cancel()
     results = await asyncio.gather(*runs, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
-    assert all(b"TOKEN0" in out for _, out in results[1:])  # type: ignore[misc]
+    assert all(b"TOKEN0" in out for _, out in results[1:])
     assert len(issuer.forms) == 1
 
 

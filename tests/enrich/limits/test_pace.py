@@ -41,8 +41,8 @@ def test_calls_that_wait_go_at_their_rate(rate: Rate, where: str) -> None:
     async def main() -> list[float]:
         attempt = Script()
         gates = governor(rate=rate if where == "host" else None)
-        settings = {"rate": rate} if where == "step" else {}
-        gate = gates.gate("p", step(concurrency=500, **settings), HOST)
+        own = rate if where == "step" else None
+        gate = gates.gate("p", step(concurrency=500, rate=own), HOST)
         await asyncio.gather(*calls(gate, new_run(), attempt, 2000))
         return attempt.tried
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ from tests.enrich.limits.virtual import (
 )
 @pytest.mark.parametrize("where", ["step", "host"])
 def test_a_huge_file_delays_a_file_of_one_record_by_a_few_calls(
-    settings: dict[str, object], where: str
+    settings: dict[str, Any], where: str
 ) -> None:
     async def main() -> int:
         ours = settings if where == "step" else {}

@@ -30,7 +30,7 @@ class Mock:
         self._log = log
         self._marks = count()
         self._looked_to = 0
-        command = ["prism", "mock", document, "--host", "127.0.0.1", "--port", "0", *options]
+        command = ["prism", "mock", str(document), "--host", "127.0.0.1", "--port", "0", *options]
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out
