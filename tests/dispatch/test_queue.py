@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.dispatch.world import PATIENCE, QueueWorld
+from tests.dispatch.world import PATIENCE, QueueWorld, WorkerProcess
 from tests.e2e.api import Api
 from tests.e2e.world import visible, wait_until
 from tests.queue.conftest import QUORUM_SETTLED
@@ -97,15 +97,21 @@ def test_requests_are_enriched_by_workers_and_nothing_stays(
     assert [worker.stop() for worker in queue.workers] == [0, 0]
 
 
+def worker_in_the_middle(queue: QueueWorld, api: Api) -> WorkerProcess:
+    """A worker that has slow.csv and waits for the API."""
+    worker = queue.worker()
+    api.hold()
+    queue.world.drop("slow.csv", csv("one"))
+    wait_until(lambda: api.waiting == 1, "the worker calls", PATIENCE)
+    return worker
+
+
 def test_a_killed_worker_is_replaced_and_the_answer_comes_once(
     make: Make, broker: Server, api: Api
 ) -> None:
     queue = make(broker)
     queue.world.start()
-    first = queue.worker()
-    api.hold()
-    queue.world.drop("slow.csv", csv("one"))
-    wait_until(lambda: api.waiting == 1, "the first worker calls", PATIENCE)
+    first = worker_in_the_middle(queue, api)
     second = queue.worker()
     first.kill()
     wait_until(lambda: api.calls["item:one"] == 2, "the second worker calls", PATIENCE)
@@ -290,10 +296,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_late_result_changes_nothing(
 ) -> None:
     queue = make(broker)
     queue.world.start()
-    first = queue.worker()
-    api.hold()
-    queue.world.drop("slow.csv", csv("one"))
-    wait_until(lambda: api.waiting == 1, "the first worker calls", PATIENCE)
+    first = worker_in_the_middle(queue, api)
     assert first.process is not None
     first.process.send_signal(signal.SIGSTOP)
     try:

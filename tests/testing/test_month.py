@@ -19,7 +19,7 @@ from roundtrip.roles import ticket as tickets
 from roundtrip.roles.enrichment import Answer
 from roundtrip.roles.ticket import Restarts, Ticket
 from roundtrip.testing import staff
-from roundtrip.testing.enrichment import Ledger, answer_to
+from roundtrip.testing.enrichment import Enrichment, answer_to
 from roundtrip.testing.faults import Faults
 from roundtrip.testing.loop import virtually
 from roundtrip.testing.storage import MemoryStorage
@@ -62,16 +62,10 @@ class BatchSystem:
         return attempt > self.failures if now >= self._ends[key] else None
 
 
-class Patient:
-    """Satisfies `roundtrip.roles.enrichment.Enrich`: asks every hour, as a step with `job` does."""
+class Patient(Enrichment):
+    """Asks every hour, as a step with `job` does."""
 
     system: BatchSystem
-
-    def __init__(
-        self, ledger: Ledger, dice: random.Random, longest: float, is_dead: Callable[[], bool]
-    ) -> None:
-        self._ledger = ledger
-        self._is_dead = is_dead
 
     async def __call__(
         self,
@@ -94,12 +88,6 @@ class Patient:
             raise PipelineError("the job failed")
         sink.write(answer_to(content, request.pipeline))
         return Answer(Outcome.ENRICHED, {}, request.pipeline or "default")
-
-    def forget(self, exchange: str) -> None:
-        self._ledger.open.discard(exchange)
-
-    def open_scopes(self) -> set[str]:
-        return set(self._ledger.open)
 
 
 @pytest.fixture
