@@ -33,7 +33,7 @@ class Line:
             f"{key} {value}" for key, value in self.sheet.items() if _worth(key, value)
         )
         verdict = "ok" if not self.faults else f"FAULT {'; '.join(self.faults)}"
-        return f"{self.transport:6}{self.name:20}{self.seconds:6.0f} s  {verdict}: {told}"
+        return f"{self.transport:9}{self.name:20}{self.seconds:6.0f} s  {verdict}: {told}"
 
 
 def _worth(key: str, value: Any) -> bool:
