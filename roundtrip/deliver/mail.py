@@ -121,9 +121,8 @@ class _Posting:
         try:
             with closing(self._connected()) as smtp:
                 self._prepare(smtp)
-                with suppress(
-                    smtplib.SMTPException, OSError
-                ):  # It works, and that was the question.
+                # It works, and that was the question.
+                with suppress(smtplib.SMTPException, OSError):
                     smtp.quit()
         except (smtplib.SMTPException, OSError, UnicodeError) as error:
             raise judged(error, self._server.host) from None

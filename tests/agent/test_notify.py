@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -82,24 +83,27 @@ def test_the_watchdog_hears_from_an_agent_that_lives_and_not_from_one_that_hangs
     manager.close()
 
 
-def _drain(manager: Manager) -> None:
+def _drain(manager: Manager) -> list[list[str]]:
+    """What was said until now."""
     manager._socket.setblocking(False)
-    while True:
-        try:
-            manager.next("")
-        except BlockingIOError:
-            return
+    found = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            found.append(manager.next(""))
+    return found
 
 
-def test_another_process_of_the_service_is_no_watchdogs_business(
+async def test_another_process_of_the_service_is_no_watchdogs_business(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = Manager(f"{tmp_path}/n")
     monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    Notifier().watch()
-    _drain(manager)
+    notifier = Notifier()
+    notifier.watch()
+    notifier.close()
+    assert _drain(manager) == []
     manager.close()
 
 

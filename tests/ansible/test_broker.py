@@ -6,13 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.ansible.test_roles import render
+from tests.e2e.world import wait_until
 from tests.queue.servers import RABBIT_SCRIPT
 
 pytestmark = pytest.mark.needs(
@@ -79,10 +79,11 @@ def listening(process: subprocess.Popen[bytes]) -> dict[int, set[str]]:
 def test_it_starts_and_all_of_it_is_loopbacks_own(
     node: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    until = time.monotonic() + PATIENCE
-    while 5672 not in (found := listening(node)):
+    def is_up() -> bool:
         assert node.poll() is None, (tmp_path / "out").read_text()
-        assert time.monotonic() < until, found
-        time.sleep(0.1)
+        return 5672 in listening(node)
+
+    wait_until(is_up, "the node listens", PATIENCE)
+    found = listening(node)
     assert {4369, 25672} < found.keys(), "Erlang's own"
     assert set().union(*found.values()) <= {"127.0.0.1", "[::1]"}

@@ -196,7 +196,8 @@ async def test_a_feed_ends_while_a_client_that_went_takes_nothing(
 ) -> None:
     monkeypatch.setattr("roundtrip.deliver.tcp._GOODBYE", 0.2)
     async with who_ended_its_side_and_takes_nothing(tmp_path) as made:
-        await made.aclose()
+        async with asyncio.timeout(10):
+            await made.aclose()
 
 
 async def test_clients_that_are_reset_leave_nothing_in_the_log(
